@@ -1,0 +1,247 @@
+//! What a node must be able to do: the implementer's surface.
+
+use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{LockValue, Resources};
+
+/// Reaches one independent node and asks it for its vote.
+///
+/// # Contract
+///
+/// 1. **Acquire grants what is free.** `acquire` sets every resource to `value` for `ttl` and answers
+///    [`Granted`](Vote::Granted).
+/// 2. **Acquire takes all or none.** If any of the resources is held, by anyone, this `value`
+///    included, it changes nothing and answers [`Refused`](Vote::Refused). This is atomic.
+/// 3. **A lease ends by itself.** `ttl` after the node took it, not before, a resource is free again.
+/// 4. **Release frees only what carries the value.** It frees those of the resources that carry
+///    `value`, leaves the others alone, and answers `Granted` if all of them carried it.
+/// 5. **Extend needs all.** If all resources carry `value`, `extend` restarts their ttl and answers
+///    `Granted`; otherwise it changes nothing and answers `Refused`. This is atomic.
+/// 6. **Extend never revives.** A missing resource is never set by `extend`.
+/// 7. **Extend never shortens.** A resource whose remaining ttl is longer keeps it.
+/// 8. **An error means unknown.** `Err` says that the operation may or may not have happened, now or
+///    later, unless [`BackendError::not_sent`] was said of it.
+/// 9. **Nothing is sent twice.** A backend never repeats an `acquire` whose outcome it does not know.
+/// 10. **Dropping is allowed.** Any future may be dropped at any await point; the backend stays usable
+///     and the outcome is unknown as in 8.
+/// 11. **Order is kept where the driver can.** A `release` that starts after an `acquire` of the same
+///     value ended with an error, or was dropped, is not overtaken by that `acquire`.
+///
+/// Every operation needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
+/// gives up waiting for a vote after its node timeout and drops what never ends.
+///
+/// `Debug` and [`name`](Self::name) must not show credentials.
+///
+/// ```
+/// use std::time::Duration;
+/// use async_trait::async_trait;
+/// use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
+///
+/// /// A node that never grants anything.
+/// #[derive(Debug)]
+/// struct Stubborn;
+///
+/// #[async_trait]
+/// impl LockBackend for Stubborn {
+///     async fn acquire(&self, _: &Resources, _: &LockValue, _: Duration) -> Result<Vote, BackendError> {
+///         Ok(Vote::Refused)
+///     }
+///     async fn release(&self, _: &Resources, _: &LockValue) -> Result<Vote, BackendError> {
+///         Ok(Vote::Refused)
+///     }
+///     async fn extend(&self, _: &Resources, _: &LockValue, _: Duration) -> Result<Vote, BackendError> {
+///         Ok(Vote::Refused)
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
+    /// Sets every resource to `value` for `ttl`, or none of them if any is held.
+    async fn acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError>;
+
+    /// Frees those resources that still carry `value`. `Granted` if all of them did.
+    async fn release(&self, resources: &Resources, value: &LockValue)
+    -> Result<Vote, BackendError>;
+
+    /// Restarts the ttl of every resource if all of them carry `value`; otherwise changes nothing.
+    async fn extend(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError>;
+
+    /// Where the node is, for people, without credentials: it names the node in every vote.
+    ///
+    /// Two backends of one [`Redlock`](crate::Redlock) with the same name are refused as the same
+    /// node. `None`, the default, has the nodes numbered.
+    fn name(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// Whether this node can lock these resources together at all, told without asking it.
+    ///
+    /// Called before anything is sent to any node; for example, a Redis Cluster cannot lock resources
+    /// atomically that live in different slots.
+    ///
+    /// # Errors
+    ///
+    /// A text that says why not, for the user.
+    fn check(&self, resources: &Resources) -> Result<(), String> {
+        let _ = resources;
+        Ok(())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
+    async fn acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError> {
+        (**self).acquire(resources, value, ttl).await
+    }
+
+    async fn release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+    ) -> Result<Vote, BackendError> {
+        (**self).release(resources, value).await
+    }
+
+    async fn extend(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError> {
+        (**self).extend(resources, value, ttl).await
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        (**self).name()
+    }
+
+    fn check(&self, resources: &Resources) -> Result<(), String> {
+        (**self).check(resources)
+    }
+}
+
+/// A node's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Vote {
+    /// The node did it.
+    Granted,
+    /// The node says no: a resource is held by another, or does not carry the value.
+    Refused,
+}
+
+impl Vote {
+    /// [`Granted`](Self::Granted) if `yes`.
+    #[must_use]
+    pub const fn granted_if(yes: bool) -> Self {
+        if yes { Self::Granted } else { Self::Refused }
+    }
+}
+
+/// A node gave no usable answer: what was asked of it may or may not have happened.
+#[derive(Clone, Debug)]
+pub struct BackendError {
+    kind: BackendErrorKind,
+    sent: bool,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
+}
+
+/// Why a node gave no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendErrorKind {
+    /// No answer in time.
+    Timeout,
+    /// No connection, or it broke.
+    Unreachable,
+    /// The server answered with an error, or with something that is no answer.
+    Server,
+    /// The node or its backend cannot do this at all.
+    Unsupported,
+}
+
+impl BackendError {
+    /// An error of this kind with its cause.
+    pub fn new(
+        kind: BackendErrorKind,
+        source: impl Into<Box<dyn error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            sent: true,
+            source: Some(source.into().into()),
+        }
+    }
+
+    /// No answer in time.
+    #[must_use]
+    pub const fn timeout() -> Self {
+        Self {
+            kind: BackendErrorKind::Timeout,
+            sent: true,
+            source: None,
+        }
+    }
+
+    /// Says that nothing was sent to the node, so that nothing can have happened there.
+    #[must_use]
+    pub fn not_sent(mut self) -> Self {
+        self.sent = false;
+        self
+    }
+
+    /// Why the node gave no usable answer.
+    #[must_use]
+    pub const fn kind(&self) -> BackendErrorKind {
+        self.kind
+    }
+
+    /// Whether what was asked may have happened all the same, now or later.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        self.sent
+    }
+}
+
+impl fmt::Display for BackendErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "timed out",
+            Self::Unreachable => "unreachable",
+            Self::Server => "server error",
+            Self::Unsupported => "unsupported",
+        })
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => write!(f, "{}: {source}", self.kind),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+impl error::Error for BackendError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

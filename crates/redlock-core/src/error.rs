@@ -1,0 +1,207 @@
+//! What can go wrong, and what each node said to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{BackendError, InvalidRequest, Vote, quorum::quorum};
+
+/// Why a lock was not acquired, extended or released.
+///
+/// The variant answers the first question, contention or outage; the [`Votes`] tell what each node
+/// said.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else holds it: so many nodes refused that there is no quorum.
+    #[error("locked by another: {0}")]
+    Locked(Votes),
+
+    /// An outage: too many nodes gave no answer. Of an extension or a release the outcome is unknown;
+    /// a held lock stays valid until its deadline.
+    #[error("no quorum of nodes answered: {0}")]
+    NoQuorum(Votes),
+
+    /// A quorum granted, but so late that no validity was left. What was taken is released again.
+    #[error("granted too late to be of use: {0}")]
+    Late(Votes),
+
+    /// The lock had expired or been taken: what it protected may have been done by another meanwhile.
+    #[error("the lock is lost: {0}")]
+    Lost(Votes),
+
+    /// The request makes no sense; nothing was sent.
+    #[error("invalid request: {0}")]
+    Invalid(#[from] InvalidRequest),
+}
+
+impl Error {
+    /// What each node said, unless nothing was sent.
+    #[must_use]
+    pub const fn votes(&self) -> Option<&Votes> {
+        match self {
+            Self::Locked(votes) | Self::NoQuorum(votes) | Self::Late(votes) | Self::Lost(votes) => {
+                Some(votes)
+            }
+            Self::Invalid(_) => None,
+        }
+    }
+}
+
+/// What each node answered in one round, in the order in which the nodes were given.
+///
+/// `Display` is one line for a log: how many granted, then every node that did not.
+#[derive(Clone, Debug)]
+pub struct Votes(Box<[NodeVote]>);
+
+/// One node's part in a round.
+#[derive(Clone, Debug)]
+pub struct NodeVote {
+    pub(crate) node: Arc<str>,
+    pub(crate) answer: Option<Result<Vote, BackendError>>,
+    pub(crate) took: Duration,
+}
+
+impl Votes {
+    pub(crate) fn new<'a>(nodes: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
+        let pending = |node: &Arc<str>| NodeVote {
+            node: Arc::clone(node),
+            answer: None,
+            took: Duration::ZERO,
+        };
+        Self(nodes.into_iter().map(pending).collect())
+    }
+
+    pub(crate) fn cast(&mut self, node: usize, answer: Result<Vote, BackendError>, took: Duration) {
+        let vote = &mut self.0[node];
+        vote.answer = Some(answer);
+        vote.took = took;
+    }
+
+    pub(crate) fn answer(&self, node: usize) -> Option<&Result<Vote, BackendError>> {
+        self.0[node].answer()
+    }
+
+    /// The nodes whose answer had not come when the outcome was already certain, or when time was up.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = usize> {
+        (0..self.0.len()).filter(|node| self.0[*node].answer.is_none())
+    }
+
+    /// Each node's part.
+    pub fn iter(&self) -> std::slice::Iter<'_, NodeVote> {
+        self.0.iter()
+    }
+
+    /// How many nodes were asked.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many granted.
+    #[must_use]
+    pub fn granted(&self) -> usize {
+        self.count(|answer| matches!(answer, Some(Ok(Vote::Granted))))
+    }
+
+    /// How many refused.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.count(|answer| matches!(answer, Some(Ok(Vote::Refused))))
+    }
+
+    /// How many gave no usable answer.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.count(|answer| matches!(answer, Some(Err(_))))
+    }
+
+    fn count(&self, wanted: impl Fn(Option<&Result<Vote, BackendError>>) -> bool) -> usize {
+        self.iter().filter(|vote| wanted(vote.answer())).count()
+    }
+}
+
+impl<'a> IntoIterator for &'a Votes {
+    type Item = &'a NodeVote;
+    type IntoIter = std::slice::Iter<'a, NodeVote>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl NodeVote {
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What it answered; `None` if the outcome was certain before it did.
+    #[must_use]
+    pub const fn answer(&self) -> Option<&Result<Vote, BackendError>> {
+        self.answer.as_ref()
+    }
+
+    /// How long it took from the start of the round; zero if the answer was not awaited.
+    #[must_use]
+    pub const fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+impl fmt::Display for Votes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.nodes();
+        write!(
+            f,
+            "{} of {nodes} nodes granted, {} needed",
+            self.granted(),
+            quorum(nodes)
+        )?;
+        for vote in self
+            .iter()
+            .filter(|vote| !matches!(vote.answer, Some(Ok(Vote::Granted))))
+        {
+            write!(f, "; {vote}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NodeVote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, answer, took } = self;
+        match answer {
+            Some(Ok(Vote::Granted)) => write!(f, "{node} granted in {took:.1?}"),
+            Some(Ok(Vote::Refused)) => write!(f, "{node} refused in {took:.1?}"),
+            Some(Err(error)) => write!(f, "{node} failed after {took:.1?} ({error})"),
+            None => write!(f, "{node} not awaited"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackendErrorKind;
+
+    #[test]
+    fn one_line_tells_contention_from_outage_and_names_the_nodes() {
+        let nodes: Vec<Arc<str>> = ["a:1", "b:2", "c:3"].map(Into::into).to_vec();
+        let mut votes = Votes::new(&nodes);
+        votes.cast(0, Ok(Vote::Granted), Duration::from_millis(1));
+        votes.cast(
+            1,
+            Err(BackendError::new(
+                BackendErrorKind::Unreachable,
+                "connection refused",
+            )),
+            Duration::from_micros(1500),
+        );
+        votes.cast(2, Err(BackendError::timeout()), Duration::from_millis(50));
+        assert_eq!(
+            Error::NoQuorum(votes).to_string(),
+            "no quorum of nodes answered: 1 of 3 nodes granted, 2 needed; b:2 failed after 1.5ms \
+             (unreachable: connection refused); c:3 failed after 50.0ms (timed out)"
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! The Redlock algorithm over N independent nodes, against an abstract [`LockBackend`].
+//!
+//! [`Redlock`] asks *may I hold these resources for this ttl?* of all its nodes at once; a
+//! [`LockBackend`] carries the question to one node; [`redis::RedisBackend`] is the backend for
+//! everything that speaks Redis and needs of a driver only to send two commands. Applications use the
+//! facade `redlock-tokio` with a driver feature; drivers and backends of your own depend on this crate.
+//!
+//! ```
+//! use std::time::Duration;
+//! use redlock_core::{MemoryBackend, Redlock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let redlock = Redlock::new((0..5).map(|_| MemoryBackend::new()))?;
+//! let mut lock = redlock.acquire("orders:42", Duration::from_secs(10)).await?;
+//! // ... work, and before what must not happen twice:
+//! lock.check()?;
+//! lock.extend(Duration::from_secs(10)).await?;
+//! lock.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything runs on a tokio runtime with time enabled, and follows tokio's clock.
+
+mod acquire;
+mod backend;
+mod builder;
+mod chain;
+mod claim;
+mod clock;
+mod error;
+mod extend;
+mod invalid;
+mod lock;
+mod memory;
+pub mod quorum;
+pub mod redis;
+mod redlock;
+mod release;
+mod resources;
+pub mod retry;
+mod round;
+pub mod validity;
+mod value;
+
+pub use backend::{BackendError, BackendErrorKind, LockBackend, Vote};
+pub use builder::RedlockBuilder;
+pub use clock::Instant;
+pub use error::{Error, NodeVote, Votes};
+pub use invalid::InvalidRequest;
+pub use lock::Lock;
+pub use memory::MemoryBackend;
+pub use redlock::Redlock;
+pub use resources::{IntoResources, Resources};
+pub use value::LockValue;

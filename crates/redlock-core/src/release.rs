@@ -1,0 +1,108 @@
+//! Giving a lock back, and undoing an attempt that failed.
+
+use std::time::Duration;
+
+use crate::{
+    Error, IntoResources, Lock, LockValue, Redlock, Votes,
+    claim::Claim,
+    clock::{Instant, after, sleep, timeout_at},
+    quorum::Outcome,
+    retry::backoff,
+    round::{Ask, Operation},
+};
+
+/// The first and the longest pause before a node is asked once more to release what it may hold.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// Stands in for the ttl where only the value is known.
+const UNKNOWN_TTL: Duration = Duration::from_secs(10);
+
+impl Lock {
+    /// Gives the lock back and tells whether it was ours until now.
+    ///
+    /// One round, however it ends; a node that gives no answer is asked again in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`]: it had expired or been taken; what was left of it is released all the same.
+    /// [`Error::NoQuorum`]: unknown, too few nodes answered; the ttl frees what they hold.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release goes on in the background when the future is dropped.
+    #[doc(alias = "releaseLock")]
+    pub async fn release(mut self) -> Result<(), Error> {
+        let in_time = self.is_valid();
+        let ttl = self.ttl();
+        // From the first poll on the round itself sees to the release.
+        self.disarm();
+        match release(self.claim(), ttl).await {
+            Ok(votes) if !in_time => Err(Error::Lost(votes)),
+            other => other.map(drop),
+        }
+    }
+
+    /// Undoes an attempt that failed, on all nodes.
+    ///
+    /// Waits, for a vote's time at most, only for those nodes that answered the attempt: the others
+    /// follow in the background.
+    pub(crate) async fn abandon(mut self, asked: &Votes) {
+        let ttl = self.ttl();
+        let deadline = self.vote_deadline(Instant::now());
+        let mut round = self.claim().ask(Operation::Release, ttl);
+        self.disarm();
+        let awaited = |node: usize| matches!(asked.answer(node), Some(Ok(_)));
+        let undone = |votes: &Votes| !votes.pending().any(awaited);
+        round.collect(deadline, |round| undone(&round.votes)).await;
+    }
+}
+
+impl Redlock {
+    /// Releases a lock by its value, for example one that another process [leaked](Lock::leak).
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::release`], and [`Error::Invalid`] for names that make no sense.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Lock::release`].
+    #[doc(alias = "releaseLock")]
+    pub async fn release(
+        &self,
+        resources: impl IntoResources,
+        value: LockValue,
+    ) -> Result<(), Error> {
+        let resources = resources.into_resources()?;
+        self.check_resources(&resources)?;
+        let mut claim = Claim::new(self, &resources, value, true);
+        release(&mut claim, UNKNOWN_TTL).await.map(drop)
+    }
+}
+
+async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
+    let deadline = claim.vote_deadline(Instant::now(), ttl);
+    let (outcome, votes) = claim
+        .ask(Operation::Release, ttl)
+        .decide(deadline, |_| true)
+        .await;
+    match outcome {
+        Outcome::Granted => Ok(votes),
+        Outcome::Refused => Err(Error::Lost(votes)),
+        Outcome::Unreachable | Outcome::Mixed => Err(Error::NoQuorum(votes)),
+    }
+}
+
+/// Repeats a release that failed on a node which may hold our keys.
+pub(crate) async fn release_again(ask: Ask) {
+    let deadline = after(Instant::now(), ask.cleanup);
+    let repeated = async {
+        for pause in backoff(PAUSES.0, PAUSES.1) {
+            sleep(pause).await;
+            if ask.send().await.is_ok() {
+                break;
+            }
+        }
+    };
+    let _ = timeout_at(deadline, repeated).await;
+}

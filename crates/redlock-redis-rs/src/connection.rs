@@ -1,0 +1,155 @@
+//! The two commands over any connection of the redis crate.
+
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, aio::ConnectionLike};
+use redlock_core::{BackendError, BackendErrorKind, redis::RedisClient};
+
+/// A [`RedisClient`] over any connection of the redis crate whose clones share the connection.
+///
+/// It sends every command once, provided that the connection does.
+#[derive(Clone)]
+pub struct ConnectionClient<C> {
+    connection: C,
+    /// How many answers have come: as long as more come, the connection is alive.
+    answers: Arc<AtomicU64>,
+}
+
+impl<C> ConnectionClient<C> {
+    /// Sends over this connection.
+    pub fn new(connection: C) -> Self {
+        Self {
+            connection,
+            answers: Arc::default(),
+        }
+    }
+
+    /// The connection.
+    pub const fn connection(&self) -> &C {
+        &self.connection
+    }
+
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+/// What a connection must be: every connection of the redis crate is.
+pub(crate) trait Shareable: ConnectionLike + Clone + Send + Sync + 'static {}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, BackendError> {
+        let mut connection = self.connection.clone();
+        let answer = command.query_async(&mut connection).await;
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        answer.map_err(classify)
+    }
+}
+
+#[async_trait]
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for ConnectionClient<C> {
+    async fn set(&self, key: &str, value: &str, ttl_millis: u64) -> Result<bool, BackendError> {
+        let mut command = redis::cmd("SET");
+        command
+            .arg(key)
+            .arg(value)
+            .arg("NX")
+            .arg("PX")
+            .arg(ttl_millis);
+        match self.query::<Option<String>>(&command).await?.as_deref() {
+            Some("OK") => Ok(true),
+            None => Ok(false),
+            Some(other) => {
+                let shown: String = other.chars().take(100).collect();
+                Err(BackendError::new(
+                    BackendErrorKind::Server,
+                    format!("unexpected reply to SET: {shown:?}"),
+                ))
+            }
+        }
+    }
+
+    async fn eval(
+        &self,
+        script: &str,
+        keys: &[Cow<'_, str>],
+        args: &[&str],
+    ) -> Result<i64, BackendError> {
+        self.query(&script_command("EVAL", script, keys, args))
+            .await
+    }
+
+    async fn eval_sha(
+        &self,
+        sha1: &str,
+        keys: &[Cow<'_, str>],
+        args: &[&str],
+    ) -> Result<Option<i64>, BackendError> {
+        let reply = self
+            .query(&script_command("EVALSHA", sha1, keys, args))
+            .await;
+        match reply {
+            Err(error) if is_unknown_script(&error) => Ok(None),
+            reply => reply.map(Some),
+        }
+    }
+}
+
+impl<C> fmt::Debug for ConnectionClient<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionClient").finish_non_exhaustive()
+    }
+}
+
+fn script_command(name: &str, script: &str, keys: &[Cow<'_, str>], args: &[&str]) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(script).arg(keys.len());
+    for argument in keys.iter().map(AsRef::as_ref).chain(args.iter().copied()) {
+        command.arg(argument);
+    }
+    command
+}
+
+pub(crate) fn classify(error: RedisError) -> BackendError {
+    let kind = if error.is_timeout() {
+        BackendErrorKind::Timeout
+    } else if error.is_io_error() || error.is_unrecoverable_error() {
+        BackendErrorKind::Unreachable
+    } else {
+        BackendErrorKind::Server
+    };
+    BackendError::new(kind, error)
+}
+
+fn cause(error: &BackendError) -> Option<&RedisError> {
+    error.source()?.downcast_ref()
+}
+
+fn is_unknown_script(error: &BackendError) -> bool {
+    cause(error).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+}
+
+/// Whether a connection is of no further use after this error.
+pub(crate) fn condemns(error: &BackendError) -> bool {
+    match cause(error).map(RedisError::kind) {
+        // The server is no longer the master it was when we connected.
+        Some(ErrorKind::Server(ServerErrorKind::ReadOnly)) => true,
+        // Any other error reply is an answer: the connection works.
+        Some(ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType) => {
+            false
+        }
+        Some(_) => true,
+        None => error.kind() != BackendErrorKind::Server,
+    }
+}

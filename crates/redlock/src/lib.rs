@@ -1,0 +1,31 @@
+//! Distributed locks with Redlock over N independent Redis nodes.
+//!
+//! [`Redlock`] takes, extends and releases locks; a driver, chosen by a feature, reaches the nodes:
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `redis-rs` | `RedisNode`, on the `redis` crate |
+//! | `deadpool` | `RedisNode::from_pool`, on `deadpool-redis` |
+//! | `cluster` | `RedisNode::from_cluster`, a Redis Cluster as one node |
+//! | `tls-rustls` | `rediss://`, over rustls |
+//! | `tls-native-tls` | `rediss://`, over the system's TLS library |
+//!
+//! No driver is on by default, and no feature changes what exists without it. [`MemoryBackend`] needs
+//! none.
+//!
+//! ```
+//! use std::time::Duration;
+//! use redlock::{MemoryBackend, Redlock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let redlock = Redlock::new((0..5).map(|_| MemoryBackend::new()))?;
+//! let lock = redlock.acquire("orders:42", Duration::from_secs(10)).await?;
+//! lock.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub use redlock_core::*;
+#[cfg(feature = "redis-rs")]
+pub use redlock_redis_rs::{self as redis_rs, RedisNode, RedisNodeBuilder};

@@ -1,0 +1,55 @@
+//! One of several processes that increment a counter file under a lock.
+//!
+//! `contender DIRECTORY TASKS INCREMENTS URL...`: exits with 0 when every increment was made alone.
+
+use std::{env, error::Error, fs, path::Path, time::Duration};
+
+use redlock::Redlock;
+use tokio::{task::JoinSet, time::sleep};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut args = env::args().skip(1);
+    let mut next = || args.next().ok_or("too few arguments");
+    let (directory, tasks, increments) = (next()?, next()?.parse()?, next()?.parse()?);
+    let redlock = Redlock::new(tests::nodes(args))?;
+    let mut running = JoinSet::new();
+    for _ in 0..tasks {
+        running.spawn(increment(redlock.clone(), directory.clone(), increments));
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn increment(
+    redlock: Redlock,
+    directory: String,
+    increments: usize,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (counter, inside) = (
+        Path::new(&directory).join("counter"),
+        Path::new(&directory).join("inside"),
+    );
+    for _ in 0..increments {
+        let patience = std::iter::from_fn(|| Some(Duration::from_millis(5 + rand())));
+        let lock = redlock
+            .acquire_with_retry("counter", tests::TTL, patience)
+            .await?;
+        fs::File::create_new(&inside).map_err(|error| format!("two are inside: {error}"))?;
+        let count: u64 = fs::read_to_string(&counter)?.parse()?;
+        sleep(Duration::from_millis(1)).await;
+        lock.check()?;
+        fs::write(&counter, (count + 1).to_string())?;
+        fs::remove_file(&inside)?;
+        lock.release().await?;
+    }
+    Ok(())
+}
+
+/// A few milliseconds, to part the contenders.
+fn rand() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| u64::from(since.subsec_nanos()) % 10)
+}

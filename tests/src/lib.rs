@@ -1,0 +1,67 @@
+//! What the tests on real servers share, and the README, whose code is compiled and run as tests.
+
+use std::time::Duration;
+
+use redlock::{RedisNode, Redlock, RedlockBuilder};
+use redlock_test::server::RedisServer;
+use tokio::time::{sleep, timeout};
+
+/// Every Rust block of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+/// Long enough for a loaded machine.
+pub const TTL: Duration = Duration::from_secs(20);
+
+/// Nodes at these URLs.
+///
+/// # Panics
+///
+/// When a URL makes no sense.
+pub fn nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Vec<RedisNode> {
+    let node = |url: U| RedisNode::new(url.as_ref()).expect("a URL");
+    urls.into_iter().map(node).collect()
+}
+
+/// A builder over these servers.
+pub fn builder(servers: &[RedisServer]) -> RedlockBuilder {
+    Redlock::builder(nodes(servers.iter().map(RedisServer::url)))
+}
+
+/// A Redlock over these servers with the default settings.
+///
+/// # Panics
+///
+/// Never, as the servers are distinct.
+#[must_use]
+pub fn redlock(servers: &[RedisServer]) -> Redlock {
+    builder(servers).build().expect("distinct servers")
+}
+
+/// Waits until the condition holds.
+///
+/// # Panics
+///
+/// When it does not within half a minute.
+pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let outcome = timeout(Duration::from_secs(30), waited).await;
+    assert!(outcome.is_ok(), "never: {what}");
+}
+
+/// Waits until none of the servers has a key.
+///
+/// # Panics
+///
+/// When one still has after half a minute.
+pub async fn eventually_clean(servers: &[RedisServer]) {
+    eventually("no key remains on any server", || {
+        servers.iter().all(|server| server.keys().is_empty())
+    })
+    .await;
+}

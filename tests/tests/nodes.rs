@@ -1,0 +1,374 @@
+//! Real servers that hang, die, come back, or are never there.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redlock::{Error, RedisNode, Redlock};
+use redlock_test::{proxy::Proxy, server::RedisServer};
+use tests::{TTL, builder, eventually, eventually_clean, nodes, redlock};
+use tokio::time::{sleep, timeout};
+
+#[tokio::test]
+async fn acquire_extend_release_and_contention() {
+    for count in [1, 3, 5] {
+        let servers = RedisServer::start_many(count);
+        let redlock = redlock(&servers);
+        for resources in [vec!["a"], vec!["a", "b", "c"]] {
+            let mut lock = redlock.acquire(&resources, TTL).await.unwrap();
+            let error = redlock.try_acquire(&resources[..1], TTL).await.unwrap_err();
+            assert!(matches!(error, Error::Locked(_)), "{error}");
+            eventually("all hold it", || {
+                servers.iter().all(|server| server.keys() == resources)
+            })
+            .await;
+            lock.extend(TTL * 2).await.unwrap();
+            let left: u64 = servers[0].cli(&["PTTL", "a"]).parse().unwrap();
+            assert!(left > u64::try_from(TTL.as_millis()).unwrap(), "{left}");
+            lock.release().await.unwrap();
+            eventually_clean(&servers).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_is_the_name_and_its_value_the_locks_unless_a_prefix_is_set() {
+    let server = RedisServer::start();
+    let node = RedisNode::builder()
+        .key_prefix("lock:")
+        .open(server.url())
+        .unwrap();
+    let redlock = Redlock::new([node]).unwrap();
+    let lock = redlock.acquire(["a", "b"], TTL).await.unwrap();
+    assert_eq!(server.keys(), ["lock:a", "lock:b"]);
+    assert_eq!(server.cli(&["GET", "lock:a"]), lock.value().as_str());
+    lock.release().await.unwrap();
+    assert!(server.keys().is_empty());
+}
+
+#[tokio::test]
+async fn names_of_every_kind_are_just_names() {
+    let servers = RedisServer::start_many(3);
+    let redlock = redlock(&servers);
+    let long = "x".repeat(10_240);
+    for name in [
+        "a b",
+        "schlüssel 🔑",
+        "{tag}:1",
+        "*",
+        "h?llo[a-z]\\",
+        "\r\n$5\0",
+        &long,
+    ] {
+        let mut lock = redlock.acquire([name, "other"], TTL).await.unwrap();
+        assert!(matches!(
+            redlock.try_acquire(name, TTL).await,
+            Err(Error::Locked(_))
+        ));
+        lock.extend(TTL).await.unwrap();
+        lock.release().await.unwrap();
+        let lock = redlock.acquire(name, TTL).await.unwrap();
+        lock.release().await.unwrap();
+    }
+    eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn one_node_refused_one_hung_and_one_killed_and_restarted_in_mid_lock() {
+    let mut servers = RedisServer::start_many(5);
+    let redlock = redlock(&servers);
+    servers[0].kill();
+    servers[1].pause();
+    let mut lock = redlock.acquire("a", TTL).await.unwrap();
+    lock.extend(TTL).await.unwrap();
+    servers[1].resume();
+    // Whether the fourth and the fifth were needed or not: three of five must still carry it.
+    eventually("four hold it", || {
+        servers[1..].iter().all(|server| !server.keys().is_empty())
+    })
+    .await;
+    servers[2].kill();
+    servers[2].restart();
+    lock.extend(TTL).await.unwrap();
+    lock.release().await.unwrap();
+    servers[0].restart();
+    eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn two_of_three_hung_is_an_outage_in_bounded_time_and_leaves_nothing() {
+    let servers = RedisServer::start_many(3);
+    let redlock = builder(&servers)
+        .node_timeout(Duration::from_millis(300))
+        .retry_count(2)
+        .build()
+        .unwrap();
+    // Once with connections that were open before, once with connections that must be dialled.
+    for round in 0..2 {
+        if round == 0 {
+            redlock
+                .acquire("warm", TTL)
+                .await
+                .unwrap()
+                .release()
+                .await
+                .unwrap();
+        }
+        servers[0].pause();
+        servers[1].pause();
+        let outcome = timeout(Duration::from_secs(20), redlock.acquire("a", TTL)).await;
+        let error = outcome.expect("never a hang").unwrap_err();
+        assert!(matches!(error, Error::NoQuorum(_)), "{error}");
+        servers[0].resume();
+        servers[1].resume();
+        eventually_clean(&servers).await;
+    }
+    eventually("the nodes vote again", || {
+        servers.iter().all(|s| s.cli(&["PING"]) == "PONG")
+    })
+    .await;
+    let lock = redlock
+        .acquire_with_retry("a", TTL, [Duration::from_millis(500); 10])
+        .await
+        .unwrap();
+    lock.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redlock_is_built_and_used_while_a_minority_is_down_and_takes_it_in_later() {
+    let mut servers = RedisServer::start_many(3);
+    servers[2].kill();
+    let redlock = redlock(&servers);
+    redlock
+        .try_acquire("a", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    servers[2].restart();
+    let start = Instant::now();
+    loop {
+        let lock = redlock.acquire("a", TTL).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        let there = !servers[2].keys().is_empty();
+        lock.release().await.unwrap();
+        if there {
+            break;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "the third node is never used"
+        );
+    }
+    eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn all_servers_restarted_while_idle_cost_no_attempt() {
+    let mut servers = RedisServer::start_many(3);
+    let redlock = redlock(&servers);
+    redlock
+        .acquire("a", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    eventually_clean(&servers).await;
+    for server in &mut servers {
+        server.restart();
+    }
+    // The client sees the closed connections as soon as it gets to run.
+    sleep(Duration::from_millis(100)).await;
+    redlock
+        .try_acquire("a", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_future_leaves_no_key_whenever_it_is_dropped() {
+    let servers = RedisServer::start_many(3);
+    let redlock = redlock(&servers);
+    redlock
+        .acquire("warm", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    servers[1].pause();
+    for number in 0..100 {
+        let moment = Duration::from_micros(number * 20);
+        drop(timeout(moment, redlock.try_acquire(format!("r{number}"), TTL)).await);
+    }
+    servers[1].resume();
+    eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn a_set_that_lands_after_its_connection_was_given_up_leaves_no_ghost_lock() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let node = RedisNode::builder()
+        .response_timeout(Duration::from_millis(200))
+        .open(proxy.url())
+        .unwrap();
+    let redlock = Redlock::builder([node])
+        .node_timeout(Duration::from_millis(100))
+        .retry_count(0)
+        .build()
+        .unwrap();
+    redlock
+        .acquire("warm", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+
+    // Its route is gone; a new connection has another one.
+    proxy.stall();
+    let error = redlock.acquire("ghost", TTL).await.unwrap_err();
+    assert!(matches!(error, Error::NoQuorum(_)), "{error}");
+    eventually("a new connection works", || proxy.open() >= 2).await;
+    sleep(Duration::from_millis(400)).await;
+    let other = redlock.acquire("other", TTL).await.unwrap();
+    assert_eq!(
+        server.keys(),
+        ["other"],
+        "nothing of the ghost has landed yet"
+    );
+
+    proxy.resume();
+    eventually("the late SET has landed", || calls(&server, "set") == 3).await;
+    other.release().await.unwrap();
+    eventually_clean(std::slice::from_ref(&server)).await;
+    assert_eq!(server.cli(&["TTL", "ghost"]), "-2");
+}
+
+#[tokio::test]
+async fn a_lock_whose_future_was_dropped_on_a_stalled_connection_leaves_no_ghost() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let redlock = Redlock::new(nodes([proxy.url()])).unwrap();
+    redlock
+        .acquire("warm", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    proxy.stall();
+    let attempt = redlock.acquire("ghost", TTL);
+    assert!(timeout(Duration::from_millis(50), attempt).await.is_err());
+    sleep(Duration::from_secs(2)).await;
+    proxy.resume();
+    eventually("the late SET has landed", || calls(&server, "set") == 2).await;
+    eventually_clean(std::slice::from_ref(&server)).await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_given_up_and_replaced() {
+    let servers = RedisServer::start_many(3);
+    let mut proxies = Vec::new();
+    for server in &servers {
+        proxies.push(Proxy::start(server.address()).await.unwrap());
+    }
+    let redlock = Redlock::new(nodes(proxies.iter().map(Proxy::url))).unwrap();
+    redlock
+        .acquire("a", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    for proxy in &proxies {
+        proxy.stall();
+    }
+    let lock = redlock
+        .acquire_with_retry("a", TTL, [Duration::from_millis(300); 10])
+        .await
+        .unwrap();
+    lock.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let redlock = Redlock::builder(nodes([proxy.url()]))
+        .retry_count(0)
+        .build()
+        .unwrap();
+    redlock
+        .acquire("warm", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let before = calls(&server, "set");
+
+    proxy.lose_replies();
+    let attempt = tokio::spawn({
+        let redlock = redlock.clone();
+        async move { redlock.acquire("a", TTL).await }
+    });
+    eventually("the server has executed it", || {
+        calls(&server, "set") == before + 1
+    })
+    .await;
+    proxy.cut();
+    let error = attempt.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoQuorum(_)), "{error}");
+    proxy.resume();
+    eventually_clean(std::slice::from_ref(&server)).await;
+    assert_eq!(calls(&server, "set"), before + 1);
+}
+
+/// How often the server has executed this command.
+fn calls(server: &RedisServer, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|rest| rest.split(',').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[tokio::test]
+async fn ten_thousand_concurrent_acquires() {
+    let servers = RedisServer::start_many(3);
+    let redlock = Arc::new(
+        builder(&servers)
+            .node_timeout(Duration::from_secs(30))
+            .build()
+            .unwrap(),
+    );
+    let tasks: Vec<_> = (0..10_000)
+        .map(|number| {
+            let redlock = Arc::clone(&redlock);
+            tokio::spawn(async move {
+                let lock = redlock.try_acquire(format!("r{number}"), TTL * 6).await?;
+                lock.release().await
+            })
+        })
+        .collect();
+    let mut released = 0;
+    for task in tasks {
+        // A loaded machine may be slow to answer 60,000 commands at once; it may not be wrong.
+        match task.await.unwrap() {
+            Ok(()) => released += 1,
+            Err(Error::NoQuorum(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(released > 5_000, "{released}");
+    eventually_clean(&servers).await;
+}
