@@ -2,6 +2,8 @@
 
 use std::{iter, time::Duration};
 
+use tracing::Instrument;
+
 use crate::{
     Error, IntoResources, InvalidRequest, Lock, LockValue, Redlock, Resources,
     claim::Claim,
@@ -10,6 +12,7 @@ use crate::{
     quorum::Outcome,
     retry::{self, Retry},
     round::Operation,
+    telemetry::Event,
 };
 
 impl Redlock {
@@ -103,26 +106,54 @@ impl Redlock {
         &self,
         resources: Resources,
         ttl: Duration,
-        mut delays: impl Iterator<Item = Duration> + Send,
+        delays: impl Iterator<Item = Duration> + Send,
     ) -> Result<Lock, Error> {
         self.check(&resources, ttl)?;
+        let span = tracing::debug_span!(target: "redlock", "acquire", %resources);
+        let started = Instant::now();
+        let (attempts, outcome) = self.repeat(&resources, ttl, delays).instrument(span).await;
+        let waited = started.elapsed();
+        self.0.emit(match &outcome {
+            Ok(lock) => Event::Acquired {
+                resources,
+                attempts,
+                waited,
+                validity: lock.validity(),
+            },
+            Err(error) => Event::NotAcquired {
+                resources,
+                attempts,
+                waited,
+                error: error.clone(),
+            },
+        });
+        outcome
+    }
+
+    /// Attempts until one succeeds or the delays or the patience end; how many it took.
+    async fn repeat(
+        &self,
+        resources: &Resources,
+        ttl: Duration,
+        mut delays: impl Iterator<Item = Duration> + Send,
+    ) -> (u32, Result<Lock, Error>) {
         let patience = self
             .0
             .settings
             .max_wait
             .map(|limit| after(Instant::now(), limit));
+        let mut number = 0_u32;
         loop {
-            let error = match self.attempt(&resources, ttl).await {
-                Ok(lock) => return Ok(lock),
-                Err(error) => error,
-            };
-            let Some(mut delay) = delays.next() else {
-                return Err(error);
+            number = number.saturating_add(1);
+            let span = tracing::debug_span!(target: "redlock", "attempt", number);
+            let outcome = self.attempt(resources, ttl).instrument(span).await;
+            let Some(mut delay) = outcome.is_err().then(|| delays.next()).flatten() else {
+                return (number, outcome);
             };
             if let Some(end) = patience {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(error);
+                    return (number, outcome);
                 }
                 delay = delay.min(left);
             }
@@ -132,16 +163,18 @@ impl Redlock {
 
     async fn attempt(&self, resources: &Resources, ttl: Duration) -> Result<Lock, Error> {
         let start = Instant::now();
-        let mut claim = Claim::new(self, resources, LockValue::random(), false);
+        let claim = Claim::new(self, resources, LockValue::random(), false);
         let valid_until = claim.valid_until(start, ttl);
-        let round = claim.ask(Operation::Acquire(ttl), ttl);
         let mut lock = Lock::new(claim, ttl, valid_until);
+        let deadline = lock.vote_deadline(start);
         // Of an outage every node's part is wanted.
         let at_once = |outcome| outcome != Outcome::Unreachable;
-        let deadline = lock.vote_deadline(start);
+        let mut round = lock.claim().ask(Operation::Acquire(ttl), ttl);
         let (outcome, votes) = round.decide(deadline, at_once).await;
+        // What has not been answered goes on in the background.
+        drop(round);
         if outcome == Outcome::Granted && lock.is_valid() {
-            lock.votes = votes;
+            lock.granted(votes);
             return Ok(lock);
         }
         lock.abandon(&votes).await;

@@ -40,6 +40,7 @@ impl RedlockBuilder {
                 node_timeout: None,
                 cleanup_timeout: None,
                 max_wait: None,
+                max_hold: None,
             },
         }
     }
@@ -95,6 +96,13 @@ impl RedlockBuilder {
         self
     }
 
+    /// A lock that is kept alive counts as lost so long after it was acquired, and is not extended any
+    /// more, so that work which never ends does not hold it for ever. Default: no limit.
+    pub const fn max_hold(mut self, limit: Duration) -> Self {
+        self.settings.max_hold = Some(limit);
+        self
+    }
+
     /// The lock manager. Nothing is sent.
     ///
     /// # Errors
@@ -111,6 +119,7 @@ impl RedlockBuilder {
         for (what, timeout) in [
             ("node timeout", settings.node_timeout),
             ("cleanup timeout", settings.cleanup_timeout),
+            ("limit for holding a lock", settings.max_hold),
         ] {
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Err(InvalidRequest::ZeroTimeout(what));

@@ -5,11 +5,11 @@ use std::{iter, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    LockValue, Redlock, Resources, Votes,
+    LockValue, Redlock, Resources,
     chain::Chain,
-    clock::Instant,
-    quorum::Tally,
+    clock::{Instant, after},
     round::{Answer, Ask, Operation, Round},
+    validity::validity,
 };
 
 pub(crate) struct Claim {
@@ -52,46 +52,41 @@ impl Claim {
         ttl: Duration,
     ) -> Round<impl Future<Output = Answer> + Send + use<>> {
         let cleanup = self.redlock.0.settings.cleanup_timeout(ttl);
-        let nodes = &self.redlock.0.nodes;
-        let asks = nodes.iter().zip(&mut self.chains).enumerate();
-        Round {
-            under_way: asks
-                .map(|(index, (node, chain))| {
-                    let ask = Ask {
-                        node: index,
-                        backend: node.backend.clone(),
-                        resources: self.resources.clone(),
-                        value: self.value.clone(),
-                        operation,
-                        cleanup,
-                    };
-                    let turn = match operation {
-                        Operation::Release => chain.after(),
-                        Operation::Acquire(_) | Operation::Extend(_) => chain.now(),
-                    };
-                    ask.answer(turn, self.runtime.clone())
-                })
-                .collect(),
-            started: Instant::now(),
-            limit: match operation {
-                // A release first waits for the operation before it, which may take its own limit.
-                Operation::Release => cleanup.saturating_mul(2),
-                Operation::Acquire(_) | Operation::Extend(_) => cleanup,
-            },
-            tally: Tally::new(nodes.len()),
-            votes: Votes::new(nodes.iter().map(|node| &node.name)),
-            runtime: self.runtime.clone(),
-        }
+        let limit = match operation {
+            // A release first waits for the operation before it, which may take its own limit.
+            Operation::Release => cleanup.saturating_mul(2),
+            Operation::Acquire(_) | Operation::Extend(_) => cleanup,
+        };
+        let asks = self.chains.iter_mut().enumerate().map(|(node, chain)| {
+            let ask = Ask {
+                redlock: self.redlock.clone(),
+                node,
+                resources: self.resources.clone(),
+                value: self.value.clone(),
+                operation,
+                cleanup,
+            };
+            let turn = match operation {
+                Operation::Release => chain.after(),
+                Operation::Acquire(_) | Operation::Extend(_) => chain.now(),
+            };
+            ask.answer(turn, self.runtime.clone())
+        });
+        Round::new(&self.redlock, operation, asks, limit, &self.runtime)
     }
 
     /// When a node's vote is given up that is asked now.
     pub(crate) fn vote_deadline(&self, asked: Instant, ttl: Duration) -> Instant {
-        crate::clock::after(asked, self.redlock.0.settings.node_timeout(ttl))
+        after(asked, self.redlock.0.settings.node_timeout(ttl))
+    }
+
+    /// How long a lock with this ttl may be relied on, from when it was asked for.
+    pub(crate) fn valid_for(&self, ttl: Duration) -> Duration {
+        validity(ttl, self.redlock.0.settings.drift_factor)
     }
 
     /// Until when a lock may be relied on that was asked for at `start`.
     pub(crate) fn valid_until(&self, start: Instant, ttl: Duration) -> Instant {
-        let factor = self.redlock.0.settings.drift_factor;
-        crate::clock::after(start, crate::validity::validity(ttl, factor))
+        after(start, self.valid_for(ttl))
     }
 }

@@ -33,6 +33,31 @@ pub enum Error {
     Invalid(#[from] InvalidRequest),
 }
 
+/// Why [`using`](crate::Redlock::using) did not run its routine under a lock from beginning to end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UsingError<T> {
+    /// The lock was not acquired, and the routine not called.
+    #[error(transparent)]
+    NotAcquired(#[from] Error),
+
+    /// The lock did not last until the routine had ended: part of it may have run beside another holder.
+    #[error("the routine has ended, but not under the lock: {error}")]
+    Lost {
+        /// What the routine returned.
+        outcome: T,
+        /// How the lock ended.
+        error: Error,
+    },
+}
+
+impl<T> From<UsingError<T>> for Error {
+    fn from(error: UsingError<T>) -> Self {
+        match error {
+            UsingError::NotAcquired(error) | UsingError::Lost { error, .. } => error,
+        }
+    }
+}
+
 impl Error {
     /// What each node said, unless nothing was sent.
     #[must_use]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::{
     Error, IntoResources, Lock, LockValue, Redlock, claim::Claim, clock::Instant,
-    invalid::check_ttl, quorum::Outcome, round::Operation,
+    invalid::check_ttl, quorum::Outcome, round::Operation, telemetry::Event,
 };
 
 impl Lock {
@@ -12,7 +14,9 @@ impl Lock {
     /// shorter than before.
     ///
     /// It needs a quorum of all nodes that still carry the value, confirmed before the present
-    /// deadline. A failed extension releases nothing.
+    /// deadline. A failed extension releases nothing. After one that succeeded, nodes that did not carry
+    /// the value (they restarted, or the acquisition missed them) are given it again in the background;
+    /// that never counts as a vote.
     ///
     /// # Errors
     ///
@@ -27,14 +31,23 @@ impl Lock {
     #[doc(alias = "renewLock")]
     pub async fn extend(&mut self, ttl: Duration) -> Result<(), Error> {
         check_ttl(ttl, self.redlock().0.settings.drift_factor)?;
-        self.check()?;
+        let resources = self.resources();
+        let span = tracing::debug_span!(target: "redlock", "extend", %resources);
+        self.extension(ttl).instrument(span).await
+    }
+
+    async fn extension(&mut self, ttl: Duration) -> Result<(), Error> {
+        if let Err(lost) = self.check() {
+            self.tell_lost();
+            return Err(lost);
+        }
         let start = Instant::now();
         let valid_until = self.claim().valid_until(start, ttl);
         let deadline = self
             .claim()
             .vote_deadline(start, ttl)
             .min(self.valid_until());
-        let round = self.claim().ask(Operation::Extend(ttl), ttl);
+        let mut round = self.claim().ask(Operation::Extend(ttl), ttl);
         let (outcome, votes) = round.decide(deadline, |_| true).await;
         if !self.is_valid() {
             return Err(self.lose(votes));
@@ -42,10 +55,19 @@ impl Lock {
         match outcome {
             Outcome::Granted => {
                 self.renew(ttl, valid_until, votes);
+                round.heal(valid_until);
                 Ok(())
             }
             Outcome::Refused => Err(self.lose(votes)),
-            Outcome::Unreachable | Outcome::Mixed => Err(Error::NoQuorum(votes)),
+            Outcome::Unreachable | Outcome::Mixed => {
+                let error = Error::NoQuorum(votes);
+                self.emit(Event::RenewalFailed {
+                    resources: self.resources().clone(),
+                    validity: self.validity(),
+                    error: error.clone(),
+                });
+                Err(error)
+            }
         }
     }
 }
@@ -102,7 +124,7 @@ impl Redlock {
         match outcome {
             Outcome::Granted if Instant::now() < valid_until => {
                 let mut lock = Lock::new(claim, ttl, valid_until);
-                lock.votes = votes;
+                lock.granted(votes);
                 Ok(lock)
             }
             Outcome::Granted => Err(Error::Late(votes)),

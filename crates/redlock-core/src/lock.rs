@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    Error, LockValue, Redlock, Resources, Votes, claim::Claim, clock::Instant, round::Operation,
+    Error, LockValue, Redlock, Resources, Votes,
+    claim::Claim,
+    clock::{Instant, after},
+    round::Operation,
+    telemetry::Event,
 };
 
 /// A lock on one resource or several, held until [`valid_until`](Self::valid_until) at the latest.
@@ -20,8 +24,12 @@ pub struct Lock {
     ttl: Duration,
     valid_until: Instant,
     pub(crate) votes: Votes,
+    /// When it was granted; not while it is only an attempt.
+    since: Option<Instant>,
     /// Whether dropping releases; not after a release or a hand-over.
     armed: bool,
+    /// Whether its loss has been told.
+    told: bool,
 }
 
 impl Lock {
@@ -31,7 +39,9 @@ impl Lock {
             ttl,
             valid_until,
             votes: Votes::new([]),
+            since: None,
             armed: true,
+            told: false,
         }
     }
 
@@ -110,20 +120,66 @@ impl Lock {
         self.claim.vote_deadline(asked, self.ttl)
     }
 
+    /// Until when it may be kept alive.
+    pub(crate) fn hold_until(&self) -> Instant {
+        let limit = self.redlock().0.settings.max_hold.unwrap_or(Duration::MAX);
+        after(self.since.unwrap_or_else(Instant::now), limit)
+    }
+
+    /// It has just been granted.
+    pub(crate) fn granted(&mut self, votes: Votes) {
+        self.votes = votes;
+        self.since = Some(Instant::now());
+    }
+
     /// The lock lasts longer; never shorter than before.
     pub(crate) fn renew(&mut self, ttl: Duration, valid_until: Instant, votes: Votes) {
         self.ttl = ttl;
         self.valid_until = self.valid_until.max(valid_until);
         self.votes = votes;
+        self.emit(Event::Renewed {
+            resources: self.resources().clone(),
+            validity: self.validity(),
+        });
     }
 
     /// The lock is gone, for ever.
     pub(crate) fn lose(&mut self, votes: Votes) -> Error {
         self.valid_until = self.valid_until.min(Instant::now());
         self.votes = votes.clone();
+        self.tell_lost();
         Error::Lost(votes)
     }
 
+    pub(crate) fn tell_lost(&mut self) {
+        if let Some(since) = self.since.filter(|_| !self.told) {
+            self.told = true;
+            self.emit(Event::Lost {
+                resources: self.resources().clone(),
+                held: since.elapsed(),
+            });
+        }
+    }
+
+    /// Tells how the lock ended that was given back with this much of its validity left.
+    pub(crate) fn tell_released(&mut self, validity: Duration, confirmed: bool) {
+        if validity.is_zero() {
+            self.tell_lost();
+        } else if let Some(since) = self.since {
+            self.emit(Event::Released {
+                resources: self.resources().clone(),
+                held: since.elapsed(),
+                validity,
+                confirmed,
+            });
+        }
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        self.redlock().0.emit(event);
+    }
+
+    /// From now on dropping it does nothing.
     pub(crate) const fn disarm(&mut self) {
         self.armed = false;
     }
@@ -132,6 +188,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if self.armed {
+            self.tell_released(self.validity(), false);
             // Dropping the round sends it on its way in the background.
             drop(self.claim.ask(Operation::Release, self.ttl));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{InvalidRequest, LockBackend, RedlockBuilder};
+use crate::{InvalidRequest, LockBackend, RedlockBuilder, telemetry::Listeners};
 
 /// Takes locks over N independent nodes.
 ///
@@ -18,6 +18,7 @@ pub struct Redlock(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) nodes: Box<[Node]>,
     pub(crate) settings: Settings,
+    pub(crate) listeners: Listeners,
 }
 
 pub(crate) struct Node {
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) node_timeout: Option<Duration>,
     pub(crate) cleanup_timeout: Option<Duration>,
     pub(crate) max_wait: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
 }
 
 impl Redlock {
@@ -58,6 +60,7 @@ impl Redlock {
         Self(Arc::new(Shared {
             nodes: nodes.into(),
             settings,
+            listeners: Listeners::default(),
         }))
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::{
     Error, IntoResources, Lock, LockValue, Redlock, Votes,
     claim::Claim,
@@ -31,15 +33,32 @@ impl Lock {
     ///
     /// The release goes on in the background when the future is dropped.
     #[doc(alias = "releaseLock")]
-    pub async fn release(mut self) -> Result<(), Error> {
+    pub async fn release(self) -> Result<(), Error> {
         let in_time = self.is_valid();
+        self.give_back(in_time).await
+    }
+
+    /// Releases the lock, which was still ours when that was asked for, or not.
+    pub(crate) async fn give_back(mut self, in_time: bool) -> Result<(), Error> {
+        let resources = self.resources();
+        let span = tracing::debug_span!(target: "redlock", "release", %resources);
         let ttl = self.ttl();
+        let validity = if in_time {
+            self.validity()
+        } else {
+            Duration::ZERO
+        };
         // From the first poll on the round itself sees to the release.
         self.disarm();
-        match release(self.claim(), ttl).await {
-            Ok(votes) if !in_time => Err(Error::Lost(votes)),
-            other => other.map(drop),
+        let outcome = match release(self.claim(), ttl).instrument(span).await {
+            Ok(votes) | Err(Error::NoQuorum(votes)) if !in_time => Err(Error::Lost(votes)),
+            other => other,
+        };
+        match &outcome {
+            Err(Error::Lost(_)) => self.tell_lost(),
+            _ => self.tell_released(validity, outcome.is_ok()),
         }
+        outcome.map(drop)
     }
 
     /// Undoes an attempt that failed, on all nodes.
@@ -53,7 +72,7 @@ impl Lock {
         self.disarm();
         let awaited = |node: usize| matches!(asked.answer(node), Some(Ok(_)));
         let undone = |votes: &Votes| !votes.pending().any(awaited);
-        round.collect(deadline, |round| undone(&round.votes)).await;
+        round.collect(deadline, |_, votes| undone(votes)).await;
     }
 }
 

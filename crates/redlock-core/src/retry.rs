@@ -22,6 +22,19 @@ pub fn backoff(first: Duration, most: Duration) -> impl Iterator<Item = Duration
     })
 }
 
+/// After what part of its ttl a lock is extended that is kept alive: a third, but not so late that less
+/// than half of the validity is left.
+#[must_use]
+pub fn renewal(ttl: Duration, validity: Duration) -> Duration {
+    (ttl / 3).min(validity / 2)
+}
+
+/// The pause after an extension that failed: often enough while validity is left, never a busy loop.
+#[must_use]
+pub fn renewal_pause(ttl: Duration) -> Duration {
+    (ttl / 20).clamp(Duration::from_millis(1), Duration::from_secs(1))
+}
+
 /// What [`acquire_with_retry`](crate::Redlock::acquire_with_retry) takes: the delays between attempts.
 ///
 /// Either an iterator of delays, whose end ends the retries, or a function from the number of the
@@ -116,6 +129,21 @@ mod tests {
         fn a_function_is_asked_at_most_as_often_as_retries_are_allowed(limit in 0..2_000_u32) {
             let asked: Vec<_> = Retry::delays(|n: u32| Duration::from_millis(n.into()), limit).collect();
             prop_assert_eq!(asked.len(), limit as usize);
+        }
+    }
+
+    #[test]
+    fn a_lock_is_renewed_in_time_whatever_its_ttl_and_drift() {
+        use crate::validity::validity;
+
+        for millis in [10, 11, 100, 1_000, 10_000, 3_600_000, 86_400_000] {
+            for factor in [0.0, 0.01, 0.5, 0.99] {
+                let ttl = Duration::from_millis(millis);
+                let valid = validity(ttl, factor);
+                assert!(renewal(ttl, valid) <= valid / 2);
+                assert!(renewal(ttl, valid) <= ttl / 3);
+                assert!(renewal_pause(ttl) >= Duration::from_millis(1));
+            }
         }
     }
 

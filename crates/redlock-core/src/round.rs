@@ -3,14 +3,16 @@
 use std::{mem, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Instrument;
 
 use crate::{
-    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote, Votes,
+    BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
     chain::Turn,
     clock::{Instant, after, sleep_until, timeout_at},
     quorum::{Outcome, Tally},
     release::release_again,
+    telemetry::Event,
 };
 
 /// What is asked of a node.
@@ -23,8 +25,8 @@ pub(crate) enum Operation {
 
 /// One operation on one node.
 pub(crate) struct Ask {
+    pub(crate) redlock: Redlock,
     pub(crate) node: usize,
-    pub(crate) backend: Arc<dyn LockBackend>,
     pub(crate) resources: Resources,
     pub(crate) value: LockValue,
     pub(crate) operation: Operation,
@@ -35,16 +37,21 @@ pub(crate) struct Ask {
 pub(crate) struct Answer {
     node: usize,
     result: Result<Vote, BackendError>,
+    refusal: Option<Refusal>,
+}
+
+/// An extension that a node refused: it has lost the keys, or never had them.
+struct Refusal {
+    ask: Ask,
+    done: oneshot::Sender<bool>,
 }
 
 impl Ask {
     pub(crate) async fn send(&self) -> Result<Vote, BackendError> {
         let Self {
-            backend,
-            resources,
-            value,
-            ..
+            resources, value, ..
         } = self;
+        let backend = &self.redlock.0.nodes[self.node].backend;
         let sent = async {
             match self.operation {
                 Operation::Acquire(ttl) => backend.acquire(resources, value, ttl).await,
@@ -58,34 +65,71 @@ impl Ask {
                 "the backend panicked",
             ))
         };
-        AssertUnwindSafe(sent)
+        let asked = Instant::now();
+        let answer = AssertUnwindSafe(sent)
             .catch_unwind()
             .await
-            .unwrap_or_else(panicked)
+            .unwrap_or_else(panicked);
+        self.redlock
+            .0
+            .answered(self.node, self.operation, &answer, asked.elapsed());
+        answer
     }
 
     /// Asks when it is this operation's turn.
     pub(crate) async fn answer(self, turn: Turn, runtime: Handle) -> Answer {
         let node = self.node;
+        let mut refusal = None;
         let result = match turn {
             Turn::Now(done) => {
                 let result = self.send().await;
-                let _ = done.send(match &result {
+                let may_hold = match &result {
                     Ok(vote) => *vote == Vote::Granted,
                     Err(error) => error.may_have_happened(),
-                });
+                };
+                if let (Operation::Extend(_), Ok(Vote::Refused)) = (self.operation, &result) {
+                    refusal = Some(Refusal { ask: self, done });
+                } else {
+                    let _ = done.send(may_hold);
+                }
                 result
             }
             Turn::After(chain) => {
                 let may_hold = chain.ended().await;
                 let result = self.send().await;
                 if may_hold && result.is_err() {
-                    runtime.spawn(release_again(self));
+                    runtime.spawn(release_again(self).in_current_span());
                 }
                 result
             }
         };
-        Answer { node, result }
+        Answer {
+            node,
+            result,
+            refusal,
+        }
+    }
+}
+
+impl Refusal {
+    /// Sets the keys again, unless the lock has ended meanwhile or somebody else has them.
+    async fn heal(self, valid_until: Instant) {
+        let Self { mut ask, done } = self;
+        let Operation::Extend(ttl) = ask.operation else {
+            return;
+        };
+        ask.operation = Operation::Acquire(ttl);
+        if Instant::now() >= valid_until {
+            return;
+        }
+        let answer = ask.send().await;
+        let _ = done.send(!matches!(answer, Ok(Vote::Refused)));
+        if let Ok(Vote::Granted) = answer {
+            ask.redlock.0.emit(Event::Healed {
+                resources: ask.resources,
+                node: Arc::clone(&ask.redlock.0.nodes[ask.node].name),
+            });
+        }
     }
 }
 
@@ -93,24 +137,55 @@ impl Ask {
 ///
 /// Dropping it loses nothing: what has not been answered goes on in the background.
 pub(crate) struct Round<F: Future<Output = Answer> + Send + 'static> {
+    pub(crate) redlock: Redlock,
+    pub(crate) operation: Operation,
     pub(crate) under_way: FuturesUnordered<F>,
     pub(crate) started: Instant,
     /// How long an operation goes on in the background.
     pub(crate) limit: Duration,
-    pub(crate) tally: Tally,
-    pub(crate) votes: Votes,
     pub(crate) runtime: Handle,
+    tally: Tally,
+    votes: Votes,
+    refusals: Vec<Refusal>,
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
+    pub(crate) fn new(
+        redlock: &Redlock,
+        operation: Operation,
+        asks: impl Iterator<Item = F>,
+        limit: Duration,
+        runtime: &Handle,
+    ) -> Self {
+        let nodes = &redlock.0.nodes;
+        Self {
+            redlock: redlock.clone(),
+            operation,
+            under_way: asks.collect(),
+            started: Instant::now(),
+            limit,
+            runtime: runtime.clone(),
+            tally: Tally::new(nodes.len()),
+            votes: Votes::new(nodes.iter().map(|node| &node.name)),
+            refusals: Vec::new(),
+        }
+    }
+
     /// Takes votes until they are `enough`, all are in, or the deadline has come.
-    pub(crate) async fn collect(&mut self, deadline: Instant, enough: impl Fn(&Self) -> bool) {
+    pub(crate) async fn collect(
+        &mut self,
+        deadline: Instant,
+        enough: impl Fn(&Tally, &Votes) -> bool,
+    ) {
         let mut expired = pin!(sleep_until(deadline));
-        while !enough(self) {
+        while !enough(&self.tally, &self.votes) {
             tokio::select! {
                 biased;
                 answer = self.under_way.next() => match answer {
-                    Some(Answer { node, result }) => self.cast(node, result),
+                    Some(Answer { node, result, refusal }) => {
+                        self.cast(node, result);
+                        self.refusals.extend(refusal);
+                    }
                     None => break,
                 },
                 () = &mut expired => break,
@@ -122,21 +197,24 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
     ///
     /// It is certain early; `at_once` says whether the other votes are of no interest then.
     pub(crate) async fn decide(
-        mut self,
+        &mut self,
         deadline: Instant,
         at_once: impl Fn(Outcome) -> bool,
     ) -> (Outcome, Votes) {
-        let enough = |round: &Self| round.tally.outcome().is_some_and(&at_once);
-        self.collect(deadline, enough).await;
+        let decided = |tally: &Tally| tally.outcome().is_some_and(&at_once);
+        self.collect(deadline, |tally, _| decided(tally)).await;
         for node in self.votes.pending().collect::<Vec<_>>() {
-            if self.tally.outcome().is_some_and(&at_once) {
+            if decided(&self.tally) {
                 break;
             }
-            self.cast(node, Err(BackendError::timeout()));
+            let late = Err(BackendError::timeout());
+            self.redlock
+                .0
+                .answered(node, self.operation, &late, self.started.elapsed());
+            self.cast(node, late);
         }
         let outcome = self.tally.outcome().expect("all votes are cast");
-        let votes = mem::replace(&mut self.votes, Votes::new([]));
-        (outcome, votes)
+        (outcome, mem::replace(&mut self.votes, Votes::new([])))
     }
 
     fn cast(&mut self, node: usize, result: Result<Vote, BackendError>) {
@@ -147,20 +225,46 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
         }
         self.votes.cast(node, result, self.started.elapsed());
     }
+
+    /// After a quorum of true extensions: sets the keys again, in the background, on the nodes that refuse
+    /// the extension. These votes never count.
+    pub(crate) fn heal(mut self, valid_until: Instant) {
+        let mut under_way = mem::take(&mut self.under_way);
+        let heal = move |refusal: Refusal| refusal.heal(valid_until);
+        let mut healing: FuturesUnordered<_> = mem::take(&mut self.refusals)
+            .into_iter()
+            .map(heal)
+            .collect();
+        if under_way.is_empty() && healing.is_empty() {
+            return;
+        }
+        self.in_background(async move {
+            loop {
+                tokio::select! {
+                    Some(answer) = under_way.next() => healing.extend(answer.refusal.map(heal)),
+                    Some(()) = healing.next() => {}
+                    else => break,
+                }
+            }
+        });
+    }
+
+    fn in_background(&self, rest: impl Future<Output = ()> + Send + 'static) {
+        let deadline = after(self.started, self.limit);
+        let bounded = async move {
+            let _ = timeout_at(deadline, rest).await;
+        };
+        self.runtime.spawn(bounded.in_current_span());
+    }
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Drop for Round<F> {
     fn drop(&mut self) {
-        if self.under_way.is_empty() {
-            return;
-        }
         // Only the plain operations move on: a task that held something which spawns when it is
         // dropped would spawn without end while a runtime shuts down.
         let mut under_way = mem::take(&mut self.under_way);
-        let deadline = after(self.started, self.limit);
-        self.runtime.spawn(async move {
-            let rest = async { while under_way.next().await.is_some() {} };
-            let _ = timeout_at(deadline, rest).await;
-        });
+        if !under_way.is_empty() {
+            self.in_background(async move { while under_way.next().await.is_some() {} });
+        }
     }
 }

@@ -329,7 +329,7 @@ async fn contention_and_outage_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_try_never_waits_and_an_acquire_does() {
     let nodes = nodes(3);
-    let redlock = redlock(&nodes);
+    let redlock = builder(&nodes).retry_count(10).build().unwrap();
     let _held = redlock.acquire("a", ms(500)).await.unwrap();
     let start = Instant::now();
     assert!(redlock.try_acquire("a", TTL).await.is_err());

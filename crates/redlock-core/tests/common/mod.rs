@@ -1,6 +1,8 @@
 //! Nodes in memory that can be made to misbehave.
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+pub mod everything;
+
 use std::time::Duration;
 
 use redlock_core::{MemoryBackend, Redlock, RedlockBuilder};
