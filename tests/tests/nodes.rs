@@ -17,15 +17,19 @@ async fn acquire_extend_release_and_contention() {
         let redlock = redlock(&servers);
         for resources in [vec!["a"], vec!["a", "b", "c"]] {
             let mut lock = redlock.acquire(&resources, TTL).await.unwrap();
+            let held = |server: &RedisServer| server.keys() == resources;
+            eventually("all hold it", || servers.iter().all(held)).await;
             let error = redlock.try_acquire(&resources[..1], TTL).await.unwrap_err();
             assert!(matches!(error, Error::Locked(_)), "{error}");
-            eventually("all hold it", || {
-                servers.iter().all(|server| server.keys() == resources)
-            })
-            .await;
             lock.extend(TTL * 2).await.unwrap();
-            let left: u64 = servers[0].cli(&["PTTL", "a"]).parse().unwrap();
-            assert!(left > u64::try_from(TTL.as_millis()).unwrap(), "{left}");
+            let ttl = u64::try_from(TTL.as_millis()).unwrap();
+            let extended = |server: &RedisServer| {
+                server
+                    .cli(&["PTTL", "a"])
+                    .parse()
+                    .is_ok_and(|left: u64| left > ttl)
+            };
+            eventually("all are extended", || servers.iter().all(extended)).await;
             lock.release().await.unwrap();
             eventually_clean(&servers).await;
         }
@@ -371,4 +375,108 @@ async fn ten_thousand_concurrent_acquires() {
     }
     assert!(released > 5_000, "{released}");
     eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn a_connection_in_doubt_costs_other_locks_nothing() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let redlock = Redlock::builder(nodes([proxy.url()]))
+        .retry_count(0)
+        .build()
+        .unwrap();
+    redlock
+        .acquire("warm", TTL)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    proxy.stall();
+    assert!(redlock.acquire("ghost", TTL).await.is_err());
+    let patience = [Duration::from_millis(200); 20];
+    redlock
+        .acquire_with_retry("new connection", TTL, patience)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let scripts = calls(&server, "evalsha");
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    for number in 0..500 {
+        let lock = redlock.acquire(format!("r{number}"), TTL).await.unwrap();
+        lock.release().await.unwrap();
+    }
+    let left = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert!(left < tasks + 50, "{tasks} tasks before, {left} after");
+    proxy.resume();
+    eventually_clean(std::slice::from_ref(&server)).await;
+    let scripts = calls(&server, "evalsha") - scripts;
+    assert!(scripts < 550, "{scripts} scripts for 500 releases");
+}
+
+#[tokio::test]
+async fn a_node_that_accepts_connections_but_does_not_serve_is_not_dialled_by_every_attempt() {
+    let master = RedisServer::start();
+    let port = master.address().port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]);
+    let redlock = redlock(std::slice::from_ref(&replica));
+    let start = Instant::now();
+    for _ in 0..400 {
+        assert!(redlock.try_acquire("a", TTL).await.is_err());
+    }
+    let stats = replica.cli(&["INFO", "stats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"));
+    let dials: u128 = line.unwrap().trim().parse().unwrap();
+    assert!(
+        dials < 20 + start.elapsed().as_millis() / 50,
+        "{dials} dials"
+    );
+}
+
+#[test]
+fn the_nodes_outlive_a_runtime() {
+    let servers = RedisServer::start_many(3);
+    let redlock = redlock(&servers);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let lock = first.block_on(redlock.acquire("a", TTL)).unwrap();
+    drop(first);
+    let second = runtime();
+    second.block_on(lock.release()).unwrap();
+    drop(second);
+
+    // A runtime that is alive but not driven has begun to dial.
+    let idle = runtime();
+    let fresh = tests::redlock(&servers);
+    idle.block_on(async { drop(timeout(Duration::ZERO, fresh.try_acquire("b", TTL)).await) });
+    runtime().block_on(async {
+        let patience = [Duration::from_millis(300); 20];
+        let lock = fresh.acquire_with_retry("b", TTL, patience).await.unwrap();
+        lock.release().await.unwrap();
+    });
+    drop(idle);
+}
+
+#[tokio::test]
+async fn servers_without_resp3_or_evalsha_work() {
+    for renamed in ["HELLO", "EVALSHA"] {
+        let server = RedisServer::start_with(&["--rename-command", renamed, ""]);
+        let redlock = redlock(std::slice::from_ref(&server));
+        let mut lock = redlock.acquire(["a", "b"], TTL).await.unwrap();
+        lock.extend(TTL).await.unwrap();
+        lock.release().await.unwrap();
+    }
 }

@@ -166,9 +166,37 @@ async fn a_cluster_that_is_down_is_an_outage_and_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_members_is_refused() {
+async fn a_hung_member_of_a_cluster_costs_only_its_slots() {
+    let cluster = RedisCluster::start();
+    let names: Vec<_> = (0..50).map(|number| format!("r{number}")).collect();
+    let hung = &cluster.members()[0];
+    let elsewhere = |name: &&String| hung.cli(&["GET", name.as_str()]).contains("MOVED");
+    let names: Vec<_> = names.iter().filter(elsewhere).collect();
+    let connected = Redlock::new([RedisNode::from_cluster(cluster.urls()).unwrap()]).unwrap();
+    works(&connected, &[names[0]]).await;
+    hung.pause();
+    let fresh = Redlock::new([RedisNode::from_cluster(cluster.urls()).unwrap()]).unwrap();
+    for redlock in [connected, fresh] {
+        let patience = [Duration::from_millis(300); 20];
+        let lock = redlock
+            .acquire_with_retry(names[1], TTL, patience)
+            .await
+            .unwrap();
+        lock.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_without_members_or_with_a_database_or_given_twice_is_refused() {
     let none: [&str; 0] = [];
     assert!(RedisNode::from_cluster(none).is_err());
+    assert!(RedisNode::from_cluster(["redis://h:1/3"]).is_err());
+    let one = RedisNode::from_cluster(["redis://h:1", "redis://h:2"]).unwrap();
+    let same = RedisNode::from_cluster(["redis://H:2", "redis://h:1"]).unwrap();
+    assert!(matches!(
+        Redlock::new([one, same]),
+        Err(InvalidRequest::DuplicateNode(_))
+    ));
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ impl Redlock {
         ttl: Duration,
     ) -> Result<Lock, Error> {
         let settings = &self.0.settings;
-        let delay = || retry::jittered(settings.retry_delay, settings.retry_jitter, rand::random());
+        let jitter = settings.retry_jitter.unwrap_or(settings.retry_delay / 2);
+        let delay = || retry::jittered(settings.retry_delay, jitter, rand::random());
         let delays = iter::repeat_with(delay).take(settings.retry_count as usize);
         self.attempts(resources.into_resources()?, ttl, delays)
             .await
@@ -166,10 +167,11 @@ impl Redlock {
         let claim = Claim::new(self, resources, LockValue::random(), false);
         let valid_until = claim.valid_until(start, ttl);
         let mut lock = Lock::new(claim, ttl, valid_until);
-        let deadline = lock.vote_deadline(start);
+        // Past the ttl no vote is of use.
+        let deadline = lock.vote_deadline(start).min(after(start, ttl));
         // Of an outage every node's part is wanted.
         let at_once = |outcome| outcome != Outcome::Unreachable;
-        let mut round = lock.claim().ask(Operation::Acquire(ttl), ttl);
+        let mut round = lock.claim().ask(Operation::Acquire(ttl));
         let (outcome, votes) = round.decide(deadline, at_once).await;
         // What has not been answered goes on in the background.
         drop(round);

@@ -22,7 +22,7 @@ use crate::{LockValue, Resources};
 /// 6. **Extend never revives.** A missing resource is never set by `extend`.
 /// 7. **Extend never shortens.** A resource whose remaining ttl is longer keeps it.
 /// 8. **An error means unknown.** `Err` says that the operation may or may not have happened, now or
-///    later, unless [`BackendError::not_sent`] was said of it.
+///    later, unless [`BackendError::not_executed`] was said of it.
 /// 9. **Nothing is sent twice.** A backend never repeats an `acquire` whose outcome it does not know.
 /// 10. **Dropping is allowed.** Any future may be dropped at any await point; the backend stays usable
 ///     and the outcome is unknown as in 8.
@@ -159,7 +159,7 @@ impl Vote {
 #[derive(Clone, Debug)]
 pub struct BackendError {
     kind: BackendErrorKind,
-    sent: bool,
+    may_have_happened: bool,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
@@ -185,7 +185,7 @@ impl BackendError {
     ) -> Self {
         Self {
             kind,
-            sent: true,
+            may_have_happened: true,
             source: Some(source.into().into()),
         }
     }
@@ -195,15 +195,16 @@ impl BackendError {
     pub const fn timeout() -> Self {
         Self {
             kind: BackendErrorKind::Timeout,
-            sent: true,
+            may_have_happened: true,
             source: None,
         }
     }
 
-    /// Says that nothing was sent to the node, so that nothing can have happened there.
+    /// Says that what was asked has not happened and never will: nothing was sent, or the server itself
+    /// answered that it did not do it.
     #[must_use]
-    pub fn not_sent(mut self) -> Self {
-        self.sent = false;
+    pub fn not_executed(mut self) -> Self {
+        self.may_have_happened = false;
         self
     }
 
@@ -213,10 +214,16 @@ impl BackendError {
         self.kind
     }
 
+    /// The cause.
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&(dyn error::Error + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
     /// Whether what was asked may have happened all the same, now or later.
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
-        self.sent
+        self.may_have_happened
     }
 }
 
@@ -241,7 +248,8 @@ impl fmt::Display for BackendError {
 }
 
 impl error::Error for BackendError {
+    /// What is behind the cause, as `Display` shows the cause itself.
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().and_then(|source| source.source())
     }
 }

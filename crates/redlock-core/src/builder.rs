@@ -35,7 +35,7 @@ impl RedlockBuilder {
             settings: Settings {
                 retry_count: 3,
                 retry_delay: Duration::from_millis(200),
-                retry_jitter: Duration::from_millis(100),
+                retry_jitter: None,
                 drift_factor: 0.01,
                 node_timeout: None,
                 cleanup_timeout: None,
@@ -63,9 +63,10 @@ impl RedlockBuilder {
         self
     }
 
-    /// By how much each delay is moved at random, either way, so that rivals part. Default 100 ms.
+    /// By how much each delay is moved at random, either way, so that rivals part. Default: half of the
+    /// delay.
     pub const fn retry_jitter(mut self, jitter: Duration) -> Self {
-        self.settings.retry_jitter = jitter;
+        self.settings.retry_jitter = Some(jitter);
         self
     }
 
@@ -75,14 +76,15 @@ impl RedlockBuilder {
         self
     }
 
-    /// After what time a node's vote is given up. Default `max(50 ms, ttl / 20)`.
+    /// After what time a node's vote is given up. Default `ttl / 20`, but 50 ms to 5 s.
     pub const fn node_timeout(mut self, timeout: Duration) -> Self {
         self.settings.node_timeout = Some(timeout);
         self
     }
 
     /// For how long an operation whose vote was given up goes on in the background before it is
-    /// dropped; the release that follows it gets as long again. Default: the ttl, but 1 s to 30 s.
+    /// dropped, and for how long a release that fails is repeated, once that is certain. Default: the
+    /// ttl, but 1 s to 30 s.
     pub const fn cleanup_timeout(mut self, timeout: Duration) -> Self {
         self.settings.cleanup_timeout = Some(timeout);
         self
@@ -90,7 +92,6 @@ impl RedlockBuilder {
 
     /// No attempt of one call starts later than this after the call began, whatever the retries say.
     /// Default: no limit beyond the retries.
-    #[doc(alias = "acquire_timeout")]
     pub const fn max_wait(mut self, limit: Duration) -> Self {
         self.settings.max_wait = Some(limit);
         self

@@ -2,59 +2,77 @@
 
 use tokio::sync::oneshot;
 
+/// Whether a node carries our value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Held {
+    No,
+    Yes,
+    /// Perhaps; perhaps only later.
+    Unknown,
+}
+
 /// The acquire and the extensions of one lock that are under way on one node.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    under_way: Vec<oneshot::Receiver<bool>>,
-    /// Whether the node may carry our value, by what has ended.
-    may_hold: bool,
+    under_way: Vec<oneshot::Receiver<Held>>,
+    /// By what has ended.
+    held: Held,
 }
 
-/// When an operation may be sent, and whom it tells when it has ended.
+/// When an operation is sent, and whom it tells when it has ended.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// At once; then it says whether the node may carry our value.
-    Now(oneshot::Sender<bool>),
-    /// When everything before has ended or was dropped.
+    /// An acquire or an extension: at once.
+    Now(oneshot::Sender<Held>),
+    /// A release: also when all of these have ended or were dropped.
     After(Chain),
 }
 
 impl Chain {
-    /// `may_hold` says whether the node may carry our value already.
-    pub(crate) const fn new(may_hold: bool) -> Self {
+    pub(crate) const fn new(held: Held) -> Self {
         Self {
             under_way: Vec::new(),
-            may_hold,
+            held,
         }
     }
 
     /// For an acquire or an extension.
     pub(crate) fn now(&mut self) -> Turn {
-        let mut may_hold = self.may_hold;
-        self.under_way.retain_mut(|ended| match ended.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => true,
-            ended => {
-                may_hold |= ended.unwrap_or(true);
-                false
-            }
-        });
-        self.may_hold = may_hold;
+        self.settle();
         let (done, ended) = oneshot::channel();
         self.under_way.push(ended);
         Turn::Now(done)
     }
 
-    /// For a release, at once and whenever it is first polled.
+    /// For a release.
     pub(crate) fn after(&mut self) -> Turn {
-        Turn::After(std::mem::replace(self, Self::new(false)))
+        self.settle();
+        Turn::After(std::mem::replace(self, Self::new(Held::No)))
     }
 
-    /// Waits for everything under way; tells whether the node may carry our value now.
-    pub(crate) async fn ended(self) -> bool {
-        let mut may_hold = self.may_hold;
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Waits for everything under way.
+    pub(crate) async fn ended(self) -> Held {
+        let mut held = self.held;
         for ended in self.under_way {
-            may_hold |= ended.await.unwrap_or(true);
+            held = held.max(ended.await.unwrap_or(Held::Unknown));
         }
-        may_hold
+        held
+    }
+
+    /// Takes note of what has ended.
+    fn settle(&mut self) {
+        let mut held = self.held;
+        self.under_way.retain_mut(|ended| match ended.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            ended => {
+                held = held.max(ended.unwrap_or(Held::Unknown));
+                false
+            }
+        });
+        self.held = held;
     }
 }

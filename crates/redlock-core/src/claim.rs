@@ -6,16 +6,21 @@ use tokio::runtime::Handle;
 
 use crate::{
     LockValue, Redlock, Resources,
-    chain::Chain,
+    chain::{Chain, Held},
     clock::{Instant, after},
     round::{Answer, Ask, Operation, Round},
     validity::validity,
 };
 
+/// Stands in for a ttl where only the value is known.
+pub(crate) const UNKNOWN_TTL: Duration = Duration::from_secs(10);
+
 pub(crate) struct Claim {
     pub(crate) redlock: Redlock,
     pub(crate) resources: Resources,
     pub(crate) value: LockValue,
+    /// The longest ttl for which a node may hold it.
+    longest: Duration,
     /// Keeps the operations on each node in order.
     chains: Box<[Chain]>,
     /// Where clean-up runs, also when the claim is dropped outside of it.
@@ -23,7 +28,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// `held` says whether the nodes may carry the value already.
+    /// `held` says whether the nodes carry the value already.
     ///
     /// # Panics
     ///
@@ -38,22 +43,25 @@ impl Claim {
             redlock: redlock.clone(),
             resources: resources.clone(),
             value,
-            chains: iter::repeat_with(|| Chain::new(held))
+            longest: if held { UNKNOWN_TTL } else { Duration::ZERO },
+            chains: iter::repeat_with(|| Chain::new(if held { Held::Yes } else { Held::No }))
                 .take(redlock.0.nodes.len())
                 .collect(),
             runtime: Handle::current(),
         }
     }
 
-    /// Asks all nodes; a release follows whatever is still under way. `ttl` is that of the lock.
+    /// Asks all nodes; a release also follows whatever is still under way.
     pub(crate) fn ask(
         &mut self,
         operation: Operation,
-        ttl: Duration,
     ) -> Round<impl Future<Output = Answer> + Send + use<>> {
-        let cleanup = self.redlock.0.settings.cleanup_timeout(ttl);
+        if let Operation::Acquire(ttl) | Operation::Extend(ttl) = operation {
+            self.longest = self.longest.max(ttl);
+        }
+        let cleanup = self.redlock.0.settings.cleanup_timeout(self.longest);
         let limit = match operation {
-            // A release first waits for the operation before it, which may take its own limit.
+            // A release also waits for what is under way, which may take its own limit.
             Operation::Release => cleanup.saturating_mul(2),
             Operation::Acquire(_) | Operation::Extend(_) => cleanup,
         };

@@ -11,7 +11,7 @@ use crate::{BackendError, InvalidRequest, Vote, quorum::quorum};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else holds it: so many nodes refused that there is no quorum.
+    /// Somebody else holds it: nodes refused that would have made a quorum.
     #[error("locked by another: {0}")]
     Locked(Votes),
 
@@ -25,12 +25,18 @@ pub enum Error {
     Late(Votes),
 
     /// The lock had expired or been taken: what it protected may have been done by another meanwhile.
-    #[error("the lock is lost: {0}")]
+    #[error("the lock is lost: {}", LostReason(.0))]
     Lost(Votes),
 
     /// The request makes no sense; nothing was sent.
     #[error("invalid request: {0}")]
-    Invalid(#[from] InvalidRequest),
+    Invalid(InvalidRequest),
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(invalid: InvalidRequest) -> Self {
+        Self::Invalid(invalid)
+    }
 }
 
 /// Why [`using`](crate::Redlock::using) did not run its routine under a lock from beginning to end.
@@ -141,6 +147,20 @@ impl Votes {
 
     fn count(&self, wanted: impl Fn(Option<&Result<Vote, BackendError>>) -> bool) -> usize {
         self.iter().filter(|vote| wanted(vote.answer())).count()
+    }
+}
+
+/// Either the nodes said so, or, whatever they said when they were last asked, the deadline has passed.
+struct LostReason<'a>(&'a Votes);
+
+impl fmt::Display for LostReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(votes) = self;
+        if votes.refused() > votes.nodes() - quorum(votes.nodes()).min(votes.nodes()) {
+            votes.fmt(f)
+        } else {
+            write!(f, "its deadline has passed; when last asked, {votes}")
+        }
     }
 }
 

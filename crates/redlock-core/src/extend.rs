@@ -47,7 +47,7 @@ impl Lock {
             .claim()
             .vote_deadline(start, ttl)
             .min(self.valid_until());
-        let mut round = self.claim().ask(Operation::Extend(ttl), ttl);
+        let mut round = self.claim().ask(Operation::Extend(ttl));
         let (outcome, votes) = round.decide(deadline, |_| true).await;
         if !self.is_valid() {
             return Err(self.lose(votes));
@@ -60,6 +60,7 @@ impl Lock {
             }
             Outcome::Refused => Err(self.lose(votes)),
             Outcome::Unreachable | Outcome::Mixed => {
+                self.votes = votes.clone();
                 let error = Error::NoQuorum(votes);
                 self.emit(Event::RenewalFailed {
                     resources: self.resources().clone(),
@@ -118,7 +119,7 @@ impl Redlock {
         let valid_until = claim.valid_until(start, ttl);
         let deadline = claim.vote_deadline(start, ttl);
         let (outcome, votes) = claim
-            .ask(Operation::Extend(ttl), ttl)
+            .ask(Operation::Extend(ttl))
             .decide(deadline, |_| true)
             .await;
         match outcome {

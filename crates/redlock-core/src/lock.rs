@@ -16,8 +16,9 @@ use crate::{
 /// [`check`](Self::check) right before what must not happen twice; a pause of the process after that
 /// check is something no lease can prevent.
 ///
-/// Dropping it releases it in the background, without waiting: on the runtime where it was acquired, also
-/// when it is dropped outside of it; if that runtime has ended, the ttl frees it.
+/// Dropping it releases it in the background, without waiting: on the present runtime or, outside of any,
+/// on the one where it was acquired. Without a runtime that runs, the ttl frees it: before `main` returns,
+/// [`release`](Self::release) it.
 #[must_use = "a lock is released when it is dropped"]
 pub struct Lock {
     claim: Claim,
@@ -98,6 +99,9 @@ impl Lock {
 
     /// Gives the lock away: it is not released, and whoever has the value may
     /// [`adopt`](Redlock::adopt), [`extend`](Redlock::extend) or [`release`](Redlock::release) it.
+    ///
+    /// A node that was slow to grant may still do so: if the lock is released by its value before that, this
+    /// node keeps it until its ttl ends.
     #[must_use = "without the value only the ttl frees the lock"]
     pub fn leak(mut self) -> LockValue {
         self.armed = false;
@@ -190,7 +194,7 @@ impl Drop for Lock {
         if self.armed {
             self.tell_released(self.validity(), false);
             // Dropping the round sends it on its way in the background.
-            drop(self.claim.ask(Operation::Release, self.ttl));
+            drop(self.claim.ask(Operation::Release));
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Node {
 pub(crate) struct Settings {
     pub(crate) retry_count: u32,
     pub(crate) retry_delay: Duration,
-    pub(crate) retry_jitter: Duration,
+    pub(crate) retry_jitter: Option<Duration>,
     pub(crate) drift_factor: f64,
     pub(crate) node_timeout: Option<Duration>,
     pub(crate) cleanup_timeout: Option<Duration>,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::{
-    Error, IntoResources, Lock, LockValue, Redlock, Votes,
-    claim::Claim,
+    BackendError, Error, IntoResources, Lock, LockValue, Redlock, Vote, Votes,
+    chain::{Chain, Held},
+    claim::{Claim, UNKNOWN_TTL},
     clock::{Instant, after, sleep, timeout_at},
     quorum::Outcome,
     retry::backoff,
@@ -14,10 +16,10 @@ use crate::{
 };
 
 /// The first and the longest pause before a node is asked once more to release what it may hold.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-/// Stands in for the ttl where only the value is known.
-const UNKNOWN_TTL: Duration = Duration::from_secs(10);
+/// How long one release is awaited before the node is asked once more.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Lock {
     /// Gives the lock back and tells whether it was ours until now.
@@ -66,9 +68,8 @@ impl Lock {
     /// Waits, for a vote's time at most, only for those nodes that answered the attempt: the others
     /// follow in the background.
     pub(crate) async fn abandon(mut self, asked: &Votes) {
-        let ttl = self.ttl();
         let deadline = self.vote_deadline(Instant::now());
-        let mut round = self.claim().ask(Operation::Release, ttl);
+        let mut round = self.claim().ask(Operation::Release);
         self.disarm();
         let awaited = |node: usize| matches!(asked.answer(node), Some(Ok(_)));
         let undone = |votes: &Votes| !votes.pending().any(awaited);
@@ -102,7 +103,7 @@ impl Redlock {
 async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
     let deadline = claim.vote_deadline(Instant::now(), ttl);
     let (outcome, votes) = claim
-        .ask(Operation::Release, ttl)
+        .ask(Operation::Release)
         .decide(deadline, |_| true)
         .await;
     match outcome {
@@ -112,16 +113,50 @@ async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
     }
 }
 
-/// Repeats a release that failed on a node which may hold our keys.
-pub(crate) async fn release_again(ask: Ask) {
-    let deadline = after(Instant::now(), ask.cleanup);
-    let repeated = async {
-        for pause in backoff(PAUSES.0, PAUSES.1) {
-            sleep(pause).await;
-            if ask.send().await.is_ok() {
-                break;
-            }
+impl Ask {
+    /// Releases one node: at once, and again behind what was still under way, so that nothing which lands
+    /// late stays. Goes on in the background until that is certain.
+    pub(crate) async fn release(self, chain: Chain, runtime: Handle) -> Result<Vote, BackendError> {
+        if chain.is_under_way()
+            && let Ok(Vote::Granted) = self.release_once().await
+        {
+            // All of it was there and is gone: the acquire has landed.
+            return Ok(Vote::Granted);
         }
-    };
-    let _ = timeout_at(deadline, repeated).await;
+        let held = chain.ended().await;
+        let result = self.release_once().await;
+        if !is_certain(held, &result) {
+            runtime.spawn(self.release_again(held).in_current_span());
+        }
+        result
+    }
+
+    async fn release_once(&self) -> Result<Vote, BackendError> {
+        let deadline = after(Instant::now(), PATIENCE);
+        timeout_at(deadline, self.send())
+            .await
+            .unwrap_or_else(|_| Err(BackendError::timeout()))
+    }
+
+    async fn release_again(self, held: Held) {
+        let deadline = after(Instant::now(), self.cleanup);
+        let repeated = async {
+            for pause in backoff(PAUSES.0, PAUSES.1) {
+                sleep(pause).await;
+                if is_certain(held, &self.release_once().await) {
+                    break;
+                }
+            }
+        };
+        let _ = timeout_at(deadline, repeated).await;
+    }
+}
+
+/// Whether the node holds nothing of ours after this answer to a release, nor ever will.
+const fn is_certain(held: Held, answer: &Result<Vote, BackendError>) -> bool {
+    match (held, answer) {
+        (Held::No, _) | (_, Ok(Vote::Granted)) | (Held::Yes, Ok(Vote::Refused)) => true,
+        // What has not arrived yet cannot be released yet.
+        (Held::Unknown, Ok(Vote::Refused)) | (Held::Yes | Held::Unknown, Err(_)) => false,
+    }
 }

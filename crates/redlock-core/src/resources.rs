@@ -109,6 +109,12 @@ impl<N: Into<String>, const COUNT: usize> IntoResources for [N; COUNT] {
     }
 }
 
+impl<N: AsRef<str>, const COUNT: usize> IntoResources for &[N; COUNT] {
+    fn into_resources(self) -> Result<Resources, InvalidRequest> {
+        self.as_slice().into_resources()
+    }
+}
+
 impl<N: Into<String>> IntoResources for Vec<N> {
     fn into_resources(self) -> Result<Resources, InvalidRequest> {
         Resources::new(self)
@@ -157,6 +163,7 @@ mod tests {
             expected
         );
         assert_eq!(["a", "b"][..].into_resources().unwrap(), expected);
+        assert_eq!((&["a", "b"]).into_resources().unwrap(), expected);
         assert_eq!((&vec!["a", "b"]).into_resources().unwrap(), expected);
         assert_eq!((&expected).into_resources().unwrap(), expected);
     }

@@ -1,6 +1,8 @@
 //! One question to all nodes at once: the only place that fans out.
 
-use std::{mem, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn, mem, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{runtime::Handle, sync::oneshot};
@@ -8,10 +10,9 @@ use tracing::Instrument;
 
 use crate::{
     BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
-    chain::Turn,
+    chain::{Held, Turn},
     clock::{Instant, after, sleep_until, timeout_at},
     quorum::{Outcome, Tally},
-    release::release_again,
     telemetry::Event,
 };
 
@@ -43,7 +44,7 @@ pub(crate) struct Answer {
 /// An extension that a node refused: it has lost the keys, or never had them.
 struct Refusal {
     ask: Ask,
-    done: oneshot::Sender<bool>,
+    done: oneshot::Sender<Held>,
 }
 
 impl Ask {
@@ -83,25 +84,22 @@ impl Ask {
         let result = match turn {
             Turn::Now(done) => {
                 let result = self.send().await;
-                let may_hold = match &result {
-                    Ok(vote) => *vote == Vote::Granted,
-                    Err(error) => error.may_have_happened(),
+                let held = match (self.operation, &result) {
+                    (_, Ok(Vote::Granted)) => Held::Yes,
+                    (Operation::Acquire(_), Err(error)) if error.may_have_happened() => {
+                        Held::Unknown
+                    }
+                    // An extension sets nothing.
+                    (_, Ok(Vote::Refused) | Err(_)) => Held::No,
                 };
                 if let (Operation::Extend(_), Ok(Vote::Refused)) = (self.operation, &result) {
                     refusal = Some(Refusal { ask: self, done });
                 } else {
-                    let _ = done.send(may_hold);
+                    let _ = done.send(held);
                 }
                 result
             }
-            Turn::After(chain) => {
-                let may_hold = chain.ended().await;
-                let result = self.send().await;
-                if may_hold && result.is_err() {
-                    runtime.spawn(release_again(self).in_current_span());
-                }
-                result
-            }
+            Turn::After(chain) => self.release(chain, runtime).await,
         };
         Answer {
             node,
@@ -112,18 +110,27 @@ impl Ask {
 }
 
 impl Refusal {
+    /// Leaves the node as it is.
+    fn accept(self) {
+        let _ = self.done.send(Held::No);
+    }
+
     /// Sets the keys again, unless the lock has ended meanwhile or somebody else has them.
     async fn heal(self, valid_until: Instant) {
-        let Self { mut ask, done } = self;
-        let Operation::Extend(ttl) = ask.operation else {
-            return;
+        let Operation::Extend(ttl) = self.ask.operation else {
+            return self.accept();
         };
-        ask.operation = Operation::Acquire(ttl);
         if Instant::now() >= valid_until {
-            return;
+            return self.accept();
         }
+        let Self { mut ask, done } = self;
+        ask.operation = Operation::Acquire(ttl);
         let answer = ask.send().await;
-        let _ = done.send(!matches!(answer, Ok(Vote::Refused)));
+        let _ = done.send(match answer {
+            Ok(Vote::Granted) => Held::Yes,
+            Ok(Vote::Refused) => Held::No,
+            Err(_) => Held::Unknown,
+        });
         if let Ok(Vote::Granted) = answer {
             ask.redlock.0.emit(Event::Healed {
                 resources: ask.resources,
@@ -178,19 +185,19 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
         enough: impl Fn(&Tally, &Votes) -> bool,
     ) {
         let mut expired = pin!(sleep_until(deadline));
-        while !enough(&self.tally, &self.votes) {
-            tokio::select! {
-                biased;
-                answer = self.under_way.next() => match answer {
-                    Some(Answer { node, result, refusal }) => {
-                        self.cast(node, result);
-                        self.refusals.extend(refusal);
-                    }
-                    None => break,
-                },
-                () = &mut expired => break,
+        poll_fn(|context| {
+            // All that is ready counts, and every operation is begun before the first one decides.
+            while let Poll::Ready(Some(answer)) = self.under_way.poll_next_unpin(context) {
+                self.cast(answer.node, answer.result);
+                self.refusals.extend(answer.refusal);
             }
-        }
+            if enough(&self.tally, &self.votes) || self.under_way.is_empty() {
+                Poll::Ready(())
+            } else {
+                expired.as_mut().poll(context)
+            }
+        })
+        .await;
     }
 
     /// The outcome; nodes that have not answered by the deadline have failed.
@@ -254,17 +261,23 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
         let bounded = async move {
             let _ = timeout_at(deadline, rest).await;
         };
-        self.runtime.spawn(bounded.in_current_span());
+        let runtime = Handle::try_current().unwrap_or_else(|_| self.runtime.clone());
+        runtime.spawn(bounded.in_current_span());
     }
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Drop for Round<F> {
     fn drop(&mut self) {
+        self.refusals.drain(..).for_each(Refusal::accept);
         // Only the plain operations move on: a task that held something which spawns when it is
         // dropped would spawn without end while a runtime shuts down.
         let mut under_way = mem::take(&mut self.under_way);
         if !under_way.is_empty() {
-            self.in_background(async move { while under_way.next().await.is_some() {} });
+            self.in_background(async move {
+                while let Some(answer) = under_way.next().await {
+                    answer.refusal.into_iter().for_each(Refusal::accept);
+                }
+            });
         }
     }
 }

@@ -8,8 +8,11 @@ pub const CLOCK_PRECISION: Duration = Duration::from_millis(2);
 /// The longest ttl accepted: 2⁵³ − 1 milliseconds, the largest that scripts on a node compare exactly.
 pub const MAX_TTL: Duration = Duration::from_millis((1 << 53) - 1);
 
-/// The shortest time within which a node is given up, whatever the ttl.
+/// The shortest default time after which a node's vote is given up.
 pub const MIN_NODE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// The longest default time after which a node's vote is given up.
+pub const MAX_NODE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much faster a node's clock may run than ours during `ttl`: `ttl · factor + 2 ms`.
 ///
@@ -28,10 +31,10 @@ pub fn validity(ttl: Duration, factor: f64) -> Duration {
     ttl.saturating_sub(drift(ttl, factor))
 }
 
-/// The default time after which a node's vote is given up: `max(50 ms, ttl / 20)`.
+/// The default time after which a node's vote is given up: `ttl / 20`, but 50 ms to 5 s.
 #[must_use]
 pub fn node_timeout(ttl: Duration) -> Duration {
-    MIN_NODE_TIMEOUT.max(ttl / 20)
+    (ttl / 20).clamp(MIN_NODE_TIMEOUT, MAX_NODE_TIMEOUT)
 }
 
 /// The default time for which late answers are awaited and undone: the ttl, but 1 s to 30 s.
@@ -98,6 +101,7 @@ mod tests {
         assert_eq!(validity(ttl, 0.01), Duration::from_millis(9_898));
         assert_eq!(node_timeout(ttl), Duration::from_millis(500));
         assert_eq!(node_timeout(Duration::from_millis(1)), MIN_NODE_TIMEOUT);
+        assert_eq!(node_timeout(Duration::from_secs(86_400)), MAX_NODE_TIMEOUT);
     }
 
     #[test]

@@ -91,7 +91,7 @@ async fn a_lock_granted_too_late_is_not_handed_out_and_not_kept() {
     }
     let error = redlock.try_acquire("b", ms(200)).await.unwrap_err();
     assert!(
-        matches!(&error, Error::Late(votes) if votes.granted() == 2),
+        matches!(&error, Error::Late(votes) if votes.granted() == 3),
         "{error}"
     );
     eventually("undone", || holding(&nodes, "b") == 0).await;
@@ -172,7 +172,7 @@ async fn an_undo_that_fails_is_repeated_until_the_node_can_be_reached() {
     nodes.iter().for_each(Node::heal);
     let healed = Instant::now();
     eventually("undone", || holding(&nodes, "a") == 0).await;
-    assert!(healed.elapsed() < Duration::from_secs(1));
+    assert!(healed.elapsed() <= Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -632,4 +632,102 @@ async fn a_node_that_cannot_lock_these_resources_is_told_before_anything_is_sent
     );
     assert!(nodes.iter().all(|node| node.calls().is_empty()));
     drop(redlock.acquire("a", TTL).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_is_not_taken_for_contention_by_the_next_attempt() {
+    let nodes = nodes(3);
+    for node in &nodes[1..] {
+        node.once(Operation::Acquire, Fault::LoseReply);
+    }
+    let lock = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    lock.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_lands_after_it_was_reported_as_failed_leaves_no_ghost_lock() {
+    /// Reports a timeout after 50 ms and sets the key after 300 ms.
+    #[derive(Debug)]
+    struct LandsLater(Node);
+
+    #[async_trait::async_trait]
+    impl LockBackend for LandsLater {
+        async fn acquire(
+            &self,
+            resources: &Resources,
+            value: &LockValue,
+            ttl: Duration,
+        ) -> Result<Vote, redlock_core::BackendError> {
+            let (node, resources, value) = (self.0.clone(), resources.clone(), value.clone());
+            tokio::spawn(async move {
+                sleep(ms(300)).await;
+                node.acquire(&resources, &value, ttl).await
+            });
+            sleep(ms(50)).await;
+            Err(redlock_core::BackendError::timeout())
+        }
+        async fn release(
+            &self,
+            resources: &Resources,
+            value: &LockValue,
+        ) -> Result<Vote, redlock_core::BackendError> {
+            self.0.release(resources, value).await
+        }
+        async fn extend(
+            &self,
+            resources: &Resources,
+            value: &LockValue,
+            ttl: Duration,
+        ) -> Result<Vote, redlock_core::BackendError> {
+            self.0.extend(resources, value, ttl).await
+        }
+    }
+
+    let nodes = nodes(3);
+    let redlock = redlock_core::Redlock::new(nodes.iter().cloned().map(LandsLater)).unwrap();
+    assert!(redlock.try_acquire("a", TTL * 6).await.is_err());
+    eventually("they land", || holding(&nodes, "a") > 0).await;
+    eventually("and are released", || holding(&nodes, "a") == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_ttl_does_not_make_an_outage_long() {
+    let nodes = nodes(3);
+    nodes[0].on_all(HUNG);
+    nodes[1].on_all(HUNG);
+    let redlock = builder(&nodes)
+        .max_wait(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    assert!(
+        redlock
+            .acquire("a", Duration::from_secs(86_400))
+            .await
+            .is_err()
+    );
+    assert!(
+        start.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn votes_are_not_awaited_beyond_the_ttl() {
+    let nodes = nodes(3);
+    nodes[0].on_all(HUNG);
+    nodes[1].on_all(HUNG);
+    let redlock = builder(&nodes)
+        .node_timeout(Duration::from_secs(30))
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    assert!(
+        redlock
+            .try_acquire("a", Duration::from_secs(1))
+            .await
+            .is_err()
+    );
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
 }

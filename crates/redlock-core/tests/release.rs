@@ -251,3 +251,118 @@ async fn locks_survive_the_end_of_the_redlock_they_came_from() {
     lock.release().await.unwrap();
     assert_eq!(node.held(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn releasing_an_expired_lock_during_an_outage_is_lost_all_the_same() {
+    let nodes = nodes(3);
+    let lock = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    sleep(TTL).await;
+    nodes.iter().for_each(|node| node.on_all(Fault::Down));
+    let error = lock.release().await.unwrap_err();
+    assert!(matches!(error, Error::Lost(_)), "{error}");
+    assert!(
+        error.to_string().contains("its deadline has passed"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_extension_does_not_hold_up_the_release() {
+    let nodes = nodes(3);
+    let mut lock = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    for node in &nodes {
+        node.once(Operation::Extend, Fault::LoseReply);
+    }
+    assert!(lock.extend(TTL).await.is_err());
+    let start = Instant::now();
+    lock.release().await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    eventually("released", || holding(&nodes, "a") == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_sent_however_long_the_extension_before_it_may_take() {
+    let nodes = nodes(3);
+    let mut lock = redlock(&nodes)
+        .acquire("a", Duration::from_secs(1))
+        .await
+        .unwrap();
+    for node in &nodes {
+        node.once(Operation::Extend, Fault::LoseReply);
+        node.once(Operation::Release, Fault::Fail(BackendErrorKind::Server));
+    }
+    assert!(lock.extend(Duration::from_secs(60)).await.is_err());
+    drop(lock.release().await);
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(holding(&nodes, "a"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_request_is_lost_is_sent_again() {
+    let nodes = nodes(3);
+    let lock = redlock(&nodes).acquire("a", TTL * 60).await.unwrap();
+    eventually("all hold it", || holding(&nodes, "a") == 3).await;
+    nodes[0].once(Operation::Release, Fault::LoseRequest);
+    lock.release().await.unwrap();
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(holding(&nodes, "a"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_extension_does_not_shorten_the_clean_up_of_a_long_lock() {
+    let nodes = nodes(3);
+    let mut lock = redlock(&nodes).acquire("a", TTL * 6).await.unwrap();
+    lock.extend(ms(200)).await.unwrap();
+    nodes[0].on(
+        Operation::Release,
+        Fault::Fail(BackendErrorKind::Unreachable),
+    );
+    lock.release().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    nodes[0].heal();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(holding(&nodes, "a"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sick_node_is_not_flooded_with_releases() {
+    let nodes = nodes(3);
+    let redlock = redlock(&nodes);
+    nodes[0].on(Operation::Release, Fault::Fail(BackendErrorKind::Server));
+    for number in 0..100 {
+        let lock = redlock
+            .acquire(format!("r{number}"), TTL * 3)
+            .await
+            .unwrap();
+        lock.release().await.unwrap();
+    }
+    sleep(TTL * 20).await;
+    let asked = nodes[0].count(Operation::Release);
+    assert!(asked < 100 * 25, "{asked}");
+}
+
+#[test]
+fn a_lock_whose_runtime_has_ended_is_released_on_the_one_where_it_is_dropped() {
+    let (first, second) = (runtime(), runtime());
+    let nodes = nodes(3);
+    let lock = first.block_on(redlock(&nodes).acquire("a", TTL)).unwrap();
+    first.block_on(eventually("all hold it", || holding(&nodes, "a") == 3));
+    first.shutdown_background();
+    second.block_on(async {
+        drop(lock);
+        eventually("released", || holding(&nodes, "a") == 0).await;
+    });
+}
+
+#[test]
+fn every_node_was_asked_when_a_release_returns() {
+    let nodes = nodes(5);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let lock = redlock(&nodes).acquire("a", TTL).await.unwrap();
+        assert_eq!(holding(&nodes, "a"), 5);
+        lock.release().await.unwrap();
+    });
+    drop(runtime);
+    assert_eq!(holding(&nodes, "a"), 0);
+}

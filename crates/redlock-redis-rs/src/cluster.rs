@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use redis::{
-    ConnectionInfo, IntoConnectionInfo, RedisError,
+    ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
@@ -17,8 +17,8 @@ use redlock_core::{BackendError, Resources};
 use crate::{
     RedisNode, RedisNodeBuilder,
     connection::classify,
-    node::Source,
-    retired::Backend,
+    line::Line,
+    node::{Source, address_of},
     slot::{Dial, Slot},
 };
 
@@ -27,8 +27,8 @@ impl RedisNode {
     ///
     /// A cluster replicates asynchronously: a failover inside it can forget a lock, so that it is one
     /// vote among several, not a quorum of its own. Several resources must share a hash slot, by a
-    /// `{tag}` in their names; otherwise the call fails before anything is sent. Nothing is sent now,
-    /// and the cluster need not be up.
+    /// `{tag}` in their names; otherwise the call fails before anything is sent. While a slot migrates, its
+    /// resources cannot be locked. Nothing is sent now, and the cluster need not be up.
     ///
     /// # Errors
     ///
@@ -56,21 +56,37 @@ impl RedisNodeBuilder {
             .collect::<Result<Vec<ConnectionInfo>, _>>()?;
         for member in &members {
             self.tls.open(member.clone())?;
+            if member.redis_settings().db() != 0 {
+                return Err((
+                    ErrorKind::InvalidClientConfig,
+                    "a cluster has no databases to choose from",
+                )
+                    .into());
+            }
         }
-        let name = members
-            .first()
-            .map(|member| format!("cluster {}", member.addr()));
+        // However its members are listed, it is the same node.
+        let first = members.iter().map(address_of).min();
+        let name = first.map(|member| format!("cluster {member}"));
         // Retries would send an acquire again whose outcome is unknown.
         let builder = ClusterClientBuilder::new(members)
             .retries(0)
-            .connection_timeout(self.connect_timeout)
+            // One member that hangs must leave time for the others.
+            .connection_timeout(self.connect_timeout / 4)
             .response_timeout(self.response_timeout)
             .tcp_settings(TcpSettings::default().set_nodelay(true));
-        #[cfg(any(feature = "tls-rustls", feature = "tls-native-tls"))]
+        #[cfg(feature = "tls-rustls")]
         let builder = match &self.tls.certificates {
             Some(certificates) => builder.certs(certificates.clone()),
             None => builder,
         };
+        #[cfg(all(feature = "tls-native-tls", not(feature = "tls-rustls")))]
+        if self.tls.certificates.is_some() {
+            return Err((
+                ErrorKind::InvalidClientConfig,
+                "certificates of one's own for a cluster need the feature tls-rustls",
+            )
+                .into());
+        }
         let client = builder.build()?;
         let slot = Slot::new(Cluster(client), self.connect_timeout, &self.key_prefix);
         let key_prefix = self.key_prefix.clone();
@@ -83,11 +99,10 @@ struct Cluster(ClusterClient);
 #[async_trait]
 impl Dial for Cluster {
     type Connection = ClusterConnection;
-    /// Each member answers in order, but not all of them together.
-    const REPLIES_IN_ORDER: bool = false;
 
-    async fn dial(&self, _closed: Arc<AtomicBool>) -> Result<ClusterConnection, BackendError> {
-        self.0.get_async_connection().await.map_err(classify)
+    async fn dial(&self) -> Result<(ClusterConnection, Arc<AtomicBool>), BackendError> {
+        let connection = self.0.get_async_connection().await.map_err(classify)?;
+        Ok((connection, Arc::default()))
     }
 }
 
@@ -100,15 +115,22 @@ struct Sharded {
 #[async_trait]
 impl Source for Sharded {
     type Connection = ClusterConnection;
-    type Lease = <Arc<Slot<Cluster>> as Source>::Lease;
-    const REPLIES_IN_ORDER: bool = Cluster::REPLIES_IN_ORDER;
+    type Lease = Arc<Line<ClusterConnection>>;
 
-    async fn lease(&self) -> Result<(Backend<ClusterConnection>, Self::Lease), BackendError> {
+    async fn lease(&self) -> Result<Self::Lease, BackendError> {
         self.slot.lease().await
     }
 
-    fn discard(&self, lease: Self::Lease) -> bool {
-        self.slot.discard(lease)
+    fn line<'a>(&self, lease: &'a Self::Lease) -> &'a Arc<Line<ClusterConnection>> {
+        lease
+    }
+
+    fn useful(&self) {
+        self.slot.useful();
+    }
+
+    fn discard(&self, lease: Self::Lease, error: &BackendError) {
+        self.slot.discard(lease, error);
     }
 
     fn check(&self, resources: &Resources) -> Result<(), String> {

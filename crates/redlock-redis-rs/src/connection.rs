@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    error::Error,
     fmt,
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use redlock_core::{BackendError, BackendErrorKind, redis::RedisClient};
 #[derive(Clone)]
 pub struct ConnectionClient<C> {
     connection: C,
-    /// How many answers have come: as long as more come, the connection is alive.
+    /// How many commands have been answered.
     answers: Arc<AtomicU64>,
 }
 
@@ -39,7 +38,7 @@ impl<C> ConnectionClient<C> {
     }
 
     pub(crate) fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+        self.answers.load(Ordering::SeqCst)
     }
 }
 
@@ -49,10 +48,10 @@ pub(crate) trait Shareable: ConnectionLike + Clone + Send + Sync + 'static {}
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {}
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
-    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, BackendError> {
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, BackendError> {
         let mut connection = self.connection.clone();
         let answer = command.query_async(&mut connection).await;
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.answers.fetch_add(1, Ordering::SeqCst);
         answer.map_err(classify)
     }
 }
@@ -100,7 +99,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
             .query(&script_command("EVALSHA", sha1, keys, args))
             .await;
         match reply {
-            Err(error) if is_unknown_script(&error) => Ok(None),
+            Err(error) if needs_the_script(&error) => Ok(None),
             reply => reply.map(Some),
         }
     }
@@ -122,34 +121,54 @@ fn script_command(name: &str, script: &str, keys: &[Cow<'_, str>], args: &[&str]
 }
 
 pub(crate) fn classify(error: RedisError) -> BackendError {
+    let kind = error.kind();
+    let answered = matches!(
+        kind,
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed
+    );
     let kind = if error.is_timeout() {
         BackendErrorKind::Timeout
-    } else if error.is_io_error() || error.is_unrecoverable_error() {
+    } else if !answered && (error.is_io_error() || error.is_unrecoverable_error()) {
         BackendErrorKind::Unreachable
     } else {
         BackendErrorKind::Server
     };
-    BackendError::new(kind, error)
+    let error = BackendError::new(kind, error);
+    // An error reply says that the command was not executed.
+    if answered {
+        error.not_executed()
+    } else {
+        error
+    }
 }
 
 fn cause(error: &BackendError) -> Option<&RedisError> {
-    error.source()?.downcast_ref()
+    error.get_ref()?.downcast_ref()
 }
 
-fn is_unknown_script(error: &BackendError) -> bool {
-    cause(error).is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+/// Whether EVALSHA was refused for a reason for which EVAL need not be.
+fn needs_the_script(error: &BackendError) -> bool {
+    cause(error).is_some_and(|error| match error.kind() {
+        ErrorKind::Server(ServerErrorKind::NoScript | ServerErrorKind::NoPerm) => true,
+        _ => error
+            .detail()
+            .is_some_and(|detail| detail.starts_with("unknown command")),
+    })
 }
 
 /// Whether a connection is of no further use after this error.
 pub(crate) fn condemns(error: &BackendError) -> bool {
-    match cause(error).map(RedisError::kind) {
-        // The server is no longer the master it was when we connected.
-        Some(ErrorKind::Server(ServerErrorKind::ReadOnly)) => true,
-        // Any other error reply is an answer: the connection works.
-        Some(ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType) => {
-            false
-        }
-        Some(_) => true,
-        None => error.kind() != BackendErrorKind::Server,
+    match cause(error) {
+        // Any error reply is an answer, and the connection works, but the server may no longer be the
+        // master it was when we connected; before Redis 7 a script wraps that error.
+        Some(error) => match error.kind() {
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
+            ErrorKind::Server(_) | ErrorKind::Extension => error
+                .detail()
+                .is_some_and(|detail| detail.contains("-READONLY")),
+            _ => true,
+        },
+        // A timeout, or a reply that belongs to something else.
+        None => true,
     }
 }

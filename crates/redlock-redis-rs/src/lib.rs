@@ -24,19 +24,23 @@
 //!
 //! # What it does for you
 //!
-//! Nothing is ever sent twice. A connection on which an operation got no answer (a timeout, a broken
-//! pipe, a future dropped half-way), or on which the server said it is read-only, is retired: the next
-//! operation dials anew. Until a retired connection has drained, releases are also written to it, behind
-//! the `SET` that may still be on its way, so that no late `SET` leaves a ghost lock. While a node is down
-//! its operations fail at once, and one task at a time dials, with growing pauses.
+//! Nothing is ever sent twice. A connection that is silent while answers are due, breaks, or leads to a server
+//! that has become read-only is retired: the next operation dials anew. If an acquire got no answer, its
+//! release is also written behind it, on its own connection, so that a `SET` that lands late leaves no
+//! ghost lock. While a node is down its operations fail at once, and one task at a time dials, with
+//! growing pauses.
+//!
+//! Where the server speaks RESP3 (Redis 6 or newer), a connection that it closes while idle is noticed at
+//! once; otherwise the next operation notices it, and fails.
 
 #[cfg(feature = "cluster")]
 mod cluster;
 mod connection;
+mod doubt;
+mod line;
 mod node;
 #[cfg(feature = "deadpool")]
 mod pool;
-mod retired;
 mod slot;
 mod standalone;
 

@@ -1,18 +1,18 @@
 //! A node, wherever its server is found.
 
-use std::{borrow::Cow, fmt, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
     aio::ConnectionLike,
 };
-use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote, redis::RedisBackend};
-use tokio::time::timeout;
+use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
 
 use crate::{
-    connection::{ConnectionClient, Shareable, condemns},
-    retired::{Backend, Retired},
+    connection::{Shareable, condemns},
+    doubt::Doubts,
+    line::Line,
     slot::Slot,
     standalone::Standalone,
 };
@@ -112,10 +112,7 @@ impl RedisNodeBuilder {
     /// As [`RedisNode::new`].
     pub fn open(self, url: impl IntoConnectionInfo) -> Result<RedisNode, RedisError> {
         let info = url.into_connection_info()?;
-        let address = match info.addr() {
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            host_and_port => host_and_port.to_string().to_ascii_lowercase(),
-        };
+        let address = address_of(&info);
         let dial = Standalone::new(info, self.tls.clone())?;
         let slot = Slot::new(dial, self.connect_timeout, &self.key_prefix);
         Ok(self.node(slot, Some(address)))
@@ -126,9 +123,8 @@ impl RedisNodeBuilder {
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
-        let backend = RedisBackend::new(ConnectionClient::new(connection));
-        let backend = Arc::new(backend.key_prefix(&self.key_prefix));
-        self.node(Given(backend), None)
+        let line = Line::new(connection, &self.key_prefix, Arc::default());
+        self.node(Given(line), None)
     }
 
     /// The node over this source of connections.
@@ -136,9 +132,8 @@ impl RedisNodeBuilder {
         RedisNode(Arc::new(Node {
             name: self.name.or(address),
             response_timeout: self.response_timeout,
-            connect_timeout: self.connect_timeout,
             source,
-            retired: Retired::new(),
+            doubts: Doubts::new(),
         }))
     }
 }
@@ -147,16 +142,24 @@ impl RedisNodeBuilder {
 #[async_trait]
 pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
     type Connection: Shareable;
-    /// What identifies the connection towards the source; dropping it gives the connection back.
+    /// A connection in use; dropping it gives it back.
     type Lease: Send + Sync;
-    /// Whether replies come in the order of the commands.
-    const REPLIES_IN_ORDER: bool;
 
-    /// A connection to send one operation on.
-    async fn lease(&self) -> Result<(Backend<Self::Connection>, Self::Lease), BackendError>;
+    /// A connection to send one operation on, in bounded time.
+    async fn lease(&self) -> Result<Self::Lease, BackendError>;
 
-    /// Never hands this connection out again; false if it has no other.
-    fn discard(&self, lease: Self::Lease) -> bool;
+    fn line<'a>(&self, lease: &'a Self::Lease) -> &'a Arc<Line<Self::Connection>>;
+
+    /// A connection has done what it was asked.
+    fn useful(&self) {}
+
+    /// An operation on it was dropped before it was answered.
+    fn dropped(&self, lease: Self::Lease) {
+        drop(lease);
+    }
+
+    /// Never hands this connection out again, after this error.
+    fn discard(&self, lease: Self::Lease, error: &BackendError);
 
     /// See [`LockBackend::check`].
     fn check(&self, resources: &Resources) -> Result<(), String> {
@@ -174,24 +177,26 @@ enum Operation {
 
 struct Node<S: Source> {
     name: Option<String>,
-    connect_timeout: Duration,
     response_timeout: Duration,
     source: S,
-    retired: Retired<S::Connection>,
+    doubts: Doubts<S::Connection>,
 }
 
-/// An operation under way: dropped before it is answered, it retires its connection.
+/// An operation under way: an acquire that ends, or is dropped, without an answer is in doubt.
 struct UnderWay<'a, S: Source> {
     node: &'a Node<S>,
-    lease: Option<(Backend<S::Connection>, S::Lease)>,
+    value: &'a LockValue,
+    lease: Option<S::Lease>,
+    in_doubt: bool,
 }
 
 impl<S: Source> Drop for UnderWay<'_, S> {
     fn drop(&mut self) {
-        if let Some((backend, lease)) = self.lease.take()
-            && self.node.source.discard(lease)
-        {
-            self.node.retired.keep(backend, S::REPLIES_IN_ORDER);
+        if let Some(lease) = self.lease.take().filter(|_| self.in_doubt) {
+            self.node
+                .doubts
+                .add(self.value, self.node.source.line(&lease));
+            self.node.source.dropped(lease);
         }
     }
 }
@@ -203,50 +208,48 @@ impl<S: Source> Node<S> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        let leased = timeout(self.connect_timeout, self.source.lease()).await;
-        let (backend, lease) = leased
-            .unwrap_or_else(|_| Err(BackendError::timeout()))
-            .map_err(BackendError::not_sent)?;
+        let leased = self.source.lease().await;
+        if let Operation::Release = operation {
+            let present = leased.as_ref().ok().map(|lease| self.source.line(lease));
+            self.doubts.release(resources, value, present);
+        }
+        let lease = leased.map_err(BackendError::not_executed)?;
+        let line = Arc::clone(self.source.line(&lease));
         let mut under_way = UnderWay {
             node: self,
-            lease: Some((Arc::clone(&backend), lease)),
+            value,
+            lease: Some(lease),
+            in_doubt: matches!(operation, Operation::Acquire(_)),
         };
         let sent = async {
             match operation {
-                Operation::Acquire(ttl) => backend.acquire(resources, value, ttl).await,
-                Operation::Extend(ttl) => backend.extend(resources, value, ttl).await,
-                Operation::Release => backend.release(resources, value).await,
+                Operation::Acquire(ttl) => line.backend.acquire(resources, value, ttl).await,
+                Operation::Extend(ttl) => line.backend.extend(resources, value, ttl).await,
+                Operation::Release => line.backend.release(resources, value).await,
             }
         };
-        let answer = while_alive(self.response_timeout, backend.client(), sent).await;
-        if !answer.as_ref().is_err_and(condemns) {
-            under_way.lease = None;
+        let answer = line.answer(self.response_timeout, sent).await;
+        match &answer {
+            Ok(vote) => {
+                under_way.in_doubt = false;
+                // A replica, too, can say that there is nothing to release.
+                if *vote == Vote::Granted || !matches!(operation, Operation::Release) {
+                    self.source.useful();
+                }
+            }
+            Err(error) => {
+                if under_way.in_doubt && error.may_have_happened() {
+                    self.doubts.add(value, &line);
+                }
+                under_way.in_doubt = false;
+                if condemns(error)
+                    && let Some(lease) = under_way.lease.take()
+                {
+                    self.source.discard(lease, error);
+                }
+            }
         }
         answer
-    }
-}
-
-/// The answer, or a timeout once the connection has been silent for that long.
-///
-/// Not the age of one operation counts: a server that is busy, or a client that has sent thousands of
-/// commands at once, answers late, and giving such a connection up would make it later still. Silence
-/// has to be seen twice, because a client that was starved itself finds its timers due and the answers
-/// unread.
-async fn while_alive<C>(
-    silence: Duration,
-    client: &ConnectionClient<C>,
-    sent: impl Future<Output = Result<Vote, BackendError>>,
-) -> Result<Vote, BackendError> {
-    let mut sent = pin!(sent);
-    let mut silent = false;
-    loop {
-        let answers = client.answers();
-        match timeout(silence / 2, &mut sent).await {
-            Ok(answer) => return answer,
-            Err(_) if client.answers() != answers => silent = false,
-            Err(_) if !silent => silent = true,
-            Err(_) => return Err(BackendError::timeout()),
-        }
     }
 }
 
@@ -266,7 +269,6 @@ impl<S: Source> LockBackend for Node<S> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        self.retired.release(resources, value);
         self.run(Operation::Release, resources, value).await
     }
 
@@ -352,22 +354,31 @@ impl fmt::Debug for RedisNodeBuilder {
     }
 }
 
+/// The server's address in one spelling.
+pub(crate) fn address_of(info: &ConnectionInfo) -> String {
+    match info.addr() {
+        ConnectionAddr::Unix(path) => path.display().to_string(),
+        host_and_port => host_and_port.to_string().to_ascii_lowercase(),
+    }
+}
+
 /// A connection that somebody else keeps up.
-struct Given<C>(Backend<C>);
+struct Given<C>(Arc<Line<C>>);
 
 #[async_trait]
 impl<C: Shareable> Source for Given<C> {
     type Connection = C;
-    type Lease = ();
-    const REPLIES_IN_ORDER: bool = false;
+    type Lease = Arc<Line<C>>;
 
-    async fn lease(&self) -> Result<(Backend<C>, ()), BackendError> {
-        Ok((Arc::clone(&self.0), ()))
+    async fn lease(&self) -> Result<Arc<Line<C>>, BackendError> {
+        Ok(Arc::clone(&self.0))
     }
 
-    fn discard(&self, (): ()) -> bool {
-        false
+    fn line<'a>(&self, lease: &'a Arc<Line<C>>) -> &'a Arc<Line<C>> {
+        lease
     }
+
+    fn discard(&self, _: Arc<Line<C>>, _: &BackendError) {}
 }
 
 impl<C> fmt::Debug for Given<C> {
@@ -398,7 +409,9 @@ impl Tls {
     )]
     pub(crate) fn open(&self, info: ConnectionInfo) -> RedisResult<Client> {
         #[cfg(feature = "tls-rustls")]
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+            && rustls::crypto::CryptoProvider::get_default().is_none()
+        {
             // rustls panics without a provider; the application's own choice, made earlier, stays.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }

@@ -1,17 +1,17 @@
 //! A server behind a connection pool.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::MultiplexedConnection;
-use redlock_core::{BackendError, BackendErrorKind, redis::RedisBackend};
+use redlock_core::{BackendError, BackendErrorKind};
 
 use crate::{
     RedisNode, RedisNodeBuilder,
-    connection::{ConnectionClient, classify},
+    connection::classify,
+    line::{Line, within},
     node::Source,
-    retired::Backend,
 };
 
 impl RedisNode {
@@ -30,36 +30,55 @@ impl RedisNodeBuilder {
     /// The server behind this pool; see [`RedisNode::from_pool`].
     #[must_use]
     pub fn pool(self, pool: Pool) -> RedisNode {
-        let key_prefix = self.key_prefix.clone();
-        self.node(Pooled { pool, key_prefix }, None)
+        let pooled = Pooled {
+            pool,
+            connect_timeout: self.connect_timeout,
+            key_prefix: self.key_prefix.clone(),
+        };
+        self.node(pooled, None)
     }
 }
 
 struct Pooled {
     pool: Pool,
+    connect_timeout: Duration,
     key_prefix: String,
+}
+
+struct Lent {
+    line: Arc<Line<MultiplexedConnection>>,
+    connection: Connection,
 }
 
 #[async_trait]
 impl Source for Pooled {
     type Connection = MultiplexedConnection;
-    type Lease = Connection;
-    const REPLIES_IN_ORDER: bool = true;
+    type Lease = Lent;
 
-    async fn lease(&self) -> Result<(Backend<MultiplexedConnection>, Connection), BackendError> {
-        let lease = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => classify(error),
-            PoolError::Timeout(_) => BackendError::new(BackendErrorKind::Timeout, error),
-            _ => BackendError::new(BackendErrorKind::Unreachable, error),
-        })?;
-        let client = ConnectionClient::new(MultiplexedConnection::clone(&lease));
-        let backend = RedisBackend::new(client).key_prefix(&self.key_prefix);
-        Ok((Arc::new(backend), lease))
+    async fn lease(&self) -> Result<Lent, BackendError> {
+        let got = async {
+            self.pool.get().await.map_err(|error| match error {
+                PoolError::Backend(error) => classify(error),
+                PoolError::Timeout(_) => BackendError::new(BackendErrorKind::Timeout, error),
+                _ => BackendError::new(BackendErrorKind::Unreachable, error),
+            })
+        };
+        let connection = within(self.connect_timeout, got).await?;
+        let shared = MultiplexedConnection::clone(&connection);
+        let line = Line::new(shared, &self.key_prefix, Arc::default());
+        Ok(Lent { line, connection })
     }
 
-    fn discard(&self, lease: Connection) -> bool {
-        drop(Connection::take(lease));
-        true
+    fn line<'a>(&self, lease: &'a Lent) -> &'a Arc<Line<MultiplexedConnection>> {
+        &lease.line
+    }
+
+    fn dropped(&self, lease: Lent) {
+        drop(Connection::take(lease.connection));
+    }
+
+    fn discard(&self, lease: Lent, _: &BackendError) {
+        self.dropped(lease);
     }
 }
 

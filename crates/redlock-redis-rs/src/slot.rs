@@ -1,10 +1,10 @@
 //! One connection that is dialled when it is needed and replaced when it is of no further use.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,28 +14,25 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use redlock_core::{BackendError, BackendErrorKind, redis::RedisBackend, retry::backoff};
-use tokio::time::{Instant, timeout};
+use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
+use tokio::time::Instant;
 
 use crate::{
-    connection::{ConnectionClient, Shareable},
+    connection::Shareable,
+    line::{Line, within},
     node::Source,
-    retired::Backend,
 };
 
 /// The first and the longest pause between two dials of a node that is down.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// Opens connections.
 #[async_trait]
 pub(crate) trait Dial: Send + Sync + 'static {
     type Connection: Shareable;
 
-    /// Whether replies come in the order of the commands.
-    const REPLIES_IN_ORDER: bool;
-
-    /// Opens a connection that sets `closed` when it notices that it has ended.
-    async fn dial(&self, closed: Arc<AtomicBool>) -> Result<Self::Connection, BackendError>;
+    /// Opens a connection, and a flag that it sets when it notices that it has ended.
+    async fn dial(&self) -> Result<(Self::Connection, Arc<AtomicBool>), BackendError>;
 }
 
 pub(crate) struct Slot<D: Dial> {
@@ -44,26 +41,28 @@ pub(crate) struct Slot<D: Dial> {
     connect_timeout: Duration,
     key_prefix: String,
     state: Mutex<State<D::Connection>>,
+    /// How many dials and connections in a row were of no use.
+    failures: AtomicUsize,
 }
 
-struct State<C> {
-    connection: Link<C>,
-    /// How many dials in a row have failed.
-    failures: usize,
-}
-
-enum Link<C> {
+enum State<C> {
     None,
-    Up(Arc<Connection<C>>),
-    Dialling(Dialling<C>),
-    Down { until: Instant, error: BackendError },
+    Up(Arc<Line<C>>),
+    Dialling {
+        dialling: Dialling<C>,
+        since: Instant,
+    },
+    Down {
+        until: Instant,
+        error: BackendError,
+    },
 }
 
-type Dialling<C> = Shared<BoxFuture<'static, Result<Arc<Connection<C>>, BackendError>>>;
+type Dialling<C> = Shared<BoxFuture<'static, Result<Arc<Line<C>>, BackendError>>>;
 
-pub(crate) struct Connection<C> {
-    backend: Backend<C>,
-    closed: Arc<AtomicBool>,
+enum Look<C> {
+    Line(Arc<Line<C>>),
+    Dialling(Dialling<C>),
 }
 
 impl<D: Dial> Slot<D> {
@@ -72,10 +71,8 @@ impl<D: Dial> Slot<D> {
             dial,
             connect_timeout,
             key_prefix: key_prefix.to_owned(),
-            state: Mutex::new(State {
-                connection: Link::None,
-                failures: 0,
-            }),
+            state: Mutex::new(State::None),
+            failures: AtomicUsize::new(0),
         })
     }
 
@@ -83,55 +80,56 @@ impl<D: Dial> Slot<D> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, the dial under way, or the error while the node is down.
-    fn look(self: &Arc<Self>) -> Result<Arc<Connection<D::Connection>>, Dialling<D::Connection>> {
+    /// The connection, or the dial under way; an error while the node is down.
+    fn look(self: &Arc<Self>) -> Result<Look<D::Connection>, BackendError> {
+        let now = Instant::now();
         let mut state = self.state();
-        match &state.connection {
-            Link::Up(connection) if !connection.closed.load(Ordering::Acquire) => {
-                return Ok(Arc::clone(connection));
+        match &*state {
+            State::Up(line) if !line.is_closed() => return Ok(Look::Line(Arc::clone(line))),
+            // A dial that takes longer than it may is on a runtime that nobody drives.
+            State::Dialling { dialling, since } if now < *since + 2 * self.connect_timeout => {
+                return Ok(Look::Dialling(dialling.clone()));
             }
-            Link::Dialling(dialling) => return Err(dialling.clone()),
-            Link::Down { until, error } if Instant::now() < *until => {
-                return Err(std::future::ready(Err(error.clone())).boxed().shared());
-            }
-            Link::None | Link::Up(_) | Link::Down { .. } => {}
+            State::Down { until, error } if now < *until => return Err(error.clone()),
+            _ => {}
         }
         let slot = Arc::clone(self);
         // A task of its own: it goes on when the operation that started it is dropped.
-        let task = tokio::spawn(async move { slot.dial().await });
+        let task = tokio::spawn(async move { slot.dial(now).await });
         let ended = |error| BackendError::new(BackendErrorKind::Unreachable, error);
         let dialling = async move { task.await.unwrap_or_else(|error| Err(ended(error))) };
         let dialling = dialling.boxed().shared();
-        state.connection = Link::Dialling(dialling.clone());
-        Err(dialling)
+        *state = State::Dialling {
+            dialling: dialling.clone(),
+            since: now,
+        };
+        Ok(Look::Dialling(dialling))
     }
 
-    async fn dial(&self) -> Result<Arc<Connection<D::Connection>>, BackendError> {
-        let closed = Arc::new(AtomicBool::new(false));
-        let dialled = timeout(self.connect_timeout, self.dial.dial(Arc::clone(&closed))).await;
-        let result = dialled.unwrap_or_else(|_| Err(BackendError::timeout()));
+    async fn dial(&self, since: Instant) -> Result<Arc<Line<D::Connection>>, BackendError> {
+        let dialled = within(self.connect_timeout, self.dial.dial()).await;
+        let result =
+            dialled.map(|(connection, closed)| Line::new(connection, &self.key_prefix, closed));
+        let next = match &result {
+            Ok(line) => State::Up(Arc::clone(line)),
+            Err(error) => self.down(error.clone()),
+        };
         let mut state = self.state();
-        match result {
-            Ok(connection) => {
-                let client = ConnectionClient::new(connection);
-                let backend = RedisBackend::new(client).key_prefix(&self.key_prefix);
-                let backend = Arc::new(backend);
-                let connection = Arc::new(Connection { backend, closed });
-                state.connection = Link::Up(Arc::clone(&connection));
-                state.failures = 0;
-                Ok(connection)
-            }
-            Err(error) => {
-                let pause = backoff(PAUSES.0, PAUSES.1)
-                    .nth(state.failures)
-                    .unwrap_or(PAUSES.1);
-                state.failures = (state.failures + 1).min(64);
-                state.connection = Link::Down {
-                    until: Instant::now() + pause,
-                    error: error.clone(),
-                };
-                Err(error)
-            }
+        if matches!(&*state, State::Dialling { since: ours, .. } if *ours == since) {
+            *state = next;
+        }
+        result
+    }
+
+    /// One failure more, and the pause that it deserves.
+    fn down(&self, error: BackendError) -> State<D::Connection> {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(64);
+        let pause = backoff(PAUSES.0, PAUSES.1)
+            .nth(failures)
+            .unwrap_or(PAUSES.1);
+        State::Down {
+            until: Instant::now() + pause,
+            error,
         }
     }
 }
@@ -139,47 +137,54 @@ impl<D: Dial> Slot<D> {
 #[async_trait]
 impl<D: Dial> Source for Arc<Slot<D>> {
     type Connection = D::Connection;
-    type Lease = Arc<Connection<D::Connection>>;
-    const REPLIES_IN_ORDER: bool = D::REPLIES_IN_ORDER;
+    type Lease = Arc<Line<D::Connection>>;
 
-    async fn lease(&self) -> Result<(Backend<D::Connection>, Self::Lease), BackendError> {
-        let connection = match self.look() {
-            Ok(connection) => connection,
-            Err(dialling) => {
-                let dialled = dialling.clone().await;
-                // A dial that ended with its runtime has not said so.
-                let mut state = self.state();
-                match &state.connection {
-                    Link::Dialling(ours) if ours.ptr_eq(&dialling) => {
-                        state.connection = Link::None;
-                    }
-                    _ => {}
-                }
-                dialled?
-            }
+    async fn lease(&self) -> Result<Self::Lease, BackendError> {
+        let dialling = match self.look()? {
+            Look::Line(line) => return Ok(line),
+            Look::Dialling(dialling) => dialling,
         };
-        Ok((Arc::clone(&connection.backend), connection))
+        let dialled = dialling.clone().await;
+        // A dial that ended with its runtime has not said so.
+        let mut state = self.state();
+        if matches!(&*state, State::Dialling { dialling: ours, .. } if ours.ptr_eq(&dialling)) {
+            *state = State::None;
+        }
+        dialled
     }
 
-    fn discard(&self, lease: Self::Lease) -> bool {
-        let mut state = self.state();
-        match &state.connection {
-            Link::Up(connection) if Arc::ptr_eq(connection, &lease) => {
-                drop(mem::replace(&mut state.connection, Link::None));
-            }
-            _ => {}
+    fn line<'a>(&self, lease: &'a Self::Lease) -> &'a Arc<Line<D::Connection>> {
+        lease
+    }
+
+    fn useful(&self) {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.store(0, Ordering::Relaxed);
         }
-        true
+    }
+
+    fn discard(&self, lease: Self::Lease, error: &BackendError) {
+        let mut state = self.state();
+        if matches!(&*state, State::Up(line) if Arc::ptr_eq(line, &lease)) {
+            // The first time it is dialled again at once.
+            *state = match self.failures.load(Ordering::Relaxed) {
+                0 => {
+                    self.failures.store(1, Ordering::Relaxed);
+                    State::None
+                }
+                _ => self.down(error.clone()),
+            };
+        }
     }
 }
 
 impl<D: Dial> fmt::Debug for Slot<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.state().connection {
-            Link::None => "not connected",
-            Link::Up(_) => "connected",
-            Link::Dialling(_) => "connecting",
-            Link::Down { .. } => "down",
+        f.write_str(match &*self.state() {
+            State::None => "not connected",
+            State::Up(_) => "connected",
+            State::Dialling { .. } => "connecting",
+            State::Down { .. } => "down",
         })
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, PushKind,
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, PushKind,
     RedisError, RedisResult, aio::MultiplexedConnection,
 };
 use redlock_core::BackendError;
@@ -20,8 +20,6 @@ use crate::{connection::classify, node::Tls, slot::Dial};
 pub(crate) struct Standalone {
     info: ConnectionInfo,
     tls: Tls,
-    /// Whether the server is too old for RESP3.
-    resp2: AtomicBool,
 }
 
 impl Standalone {
@@ -30,63 +28,65 @@ impl Standalone {
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_tcp_settings(tcp);
         tls.open(info.clone())?;
-        Ok(Self {
-            info,
-            tls,
-            resp2: AtomicBool::new(false),
-        })
+        Ok(Self { info, tls })
     }
 
-    /// RESP3 tells when the server closes an idle connection, before a command is wasted on it.
-    async fn resp3(&self, closed: Arc<AtomicBool>) -> RedisResult<MultiplexedConnection> {
-        let watch = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                closed.store(true, Ordering::Release);
-            }
-            Ok::<_, Infallible>(())
-        };
-        let config = config().set_push_sender(watch);
-        self.client(ProtocolVersion::RESP3)?
+    async fn connect(
+        &self,
+        protocol: ProtocolVersion,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let settings = self.info.redis_settings().clone().set_protocol(protocol);
+        let client = self
+            .tls
+            .open(self.info.clone().set_redis_settings(settings))?;
+        // Without timeouts of its own: slot and line have theirs, and must know when they fire.
+        let config = config
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        client
             .get_multiplexed_async_connection_with_config(&config)
             .await
     }
-
-    fn client(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
-        let settings = self.info.redis_settings().clone().set_protocol(protocol);
-        self.tls
-            .open(self.info.clone().set_redis_settings(settings))
-    }
 }
 
-/// Without timeouts of its own: the slot and the node have theirs, and must know when they fire.
-fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
+/// Sets the flag when it is dropped: the task that reads the connection owns it, and may end with its
+/// runtime without a word.
+struct Closed(Arc<AtomicBool>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
 impl Dial for Standalone {
     type Connection = MultiplexedConnection;
-    const REPLIES_IN_ORDER: bool = true;
 
-    async fn dial(&self, closed: Arc<AtomicBool>) -> Result<MultiplexedConnection, BackendError> {
-        if !self.resp2.load(Ordering::Relaxed) {
-            match self.resp3(closed).await {
-                // The server answers, but not to RESP3.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::RESP3NotSupported | ErrorKind::Server(_)
-                    ) => {}
-                result => return result.map_err(classify),
+    /// RESP3 tells when the server closes an idle connection, before a command is wasted on it. Servers
+    /// and proxies refuse it in various ways, so that RESP2 is tried whenever it fails.
+    async fn dial(&self) -> Result<(MultiplexedConnection, Arc<AtomicBool>), BackendError> {
+        let closed = Arc::new(AtomicBool::new(false));
+        let guard = Closed(Arc::clone(&closed));
+        let watch = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                guard.0.store(true, Ordering::SeqCst);
             }
+            Ok::<_, Infallible>(())
+        };
+        let config = AsyncConnectionConfig::new().set_push_sender(watch);
+        match self.connect(ProtocolVersion::RESP3, config).await {
+            Ok(connection) => return Ok((connection, closed)),
+            Err(error)
+                if error.kind() == ErrorKind::AuthenticationFailed
+                    || error.is_connection_refusal() =>
+            {
+                return Err(classify(error));
+            }
+            Err(_) => {}
         }
-        let client = self.client(ProtocolVersion::RESP2).map_err(classify)?;
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&config())
-            .await;
-        self.resp2.store(connection.is_ok(), Ordering::Relaxed);
-        connection.map_err(classify)
+        let resp2 = self.connect(ProtocolVersion::RESP2, AsyncConnectionConfig::new());
+        Ok((resp2.await.map_err(classify)?, Arc::default()))
     }
 }

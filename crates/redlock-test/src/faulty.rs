@@ -65,7 +65,7 @@ pub enum Fault {
     Fail(BackendErrorKind),
     /// An error, although the node executes the request.
     FailAfter(BackendErrorKind),
-    /// An error that says that nothing was sent.
+    /// An error that says that nothing has happened and nothing will.
     Down,
     /// The backend panics.
     Panic,
@@ -190,7 +190,7 @@ impl<B: LockBackend> Faulty<B> {
                 error(kind)
             }
             Some(Fault::Down) => {
-                error(BackendErrorKind::Unreachable).map_err(BackendError::not_sent)
+                error(BackendErrorKind::Unreachable).map_err(BackendError::not_executed)
             }
             Some(Fault::Panic) => panic!("a panic made by the test"),
         }

@@ -170,6 +170,9 @@ async fn carry(
         }
         let now = mode.wait_for(|mode| *mode != Mode::Stalled).await;
         let now = *now.map_err(io::Error::other)?;
+        if now == Mode::Cut {
+            return Ok(());
+        }
         if !(replies && now == Mode::LoseReplies) {
             to.write_all(&buffer[..length]).await?;
         }
