@@ -18,9 +18,6 @@ use crate::{
 /// The first and the longest pause before a node is asked once more to release what it may hold.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-/// How long one release is awaited before the node is asked once more.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Lock {
     /// Gives the lock back and tells whether it was ours until now.
     ///
@@ -131,8 +128,9 @@ impl Ask {
         result
     }
 
+    /// One release, for which half of the clean-up's time is enough.
     async fn release_once(&self) -> Result<Vote, BackendError> {
-        let deadline = after(Instant::now(), PATIENCE);
+        let deadline = after(Instant::now(), self.cleanup / 2);
         timeout_at(deadline, self.send())
             .await
             .unwrap_or_else(|_| Err(BackendError::timeout()))

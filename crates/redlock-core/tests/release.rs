@@ -304,7 +304,7 @@ async fn a_release_whose_request_is_lost_is_sent_again() {
     eventually("all hold it", || holding(&nodes, "a") == 3).await;
     nodes[0].once(Operation::Release, Fault::LoseRequest);
     lock.release().await.unwrap();
-    sleep(Duration::from_secs(8)).await;
+    sleep(Duration::from_secs(20)).await;
     assert_eq!(holding(&nodes, "a"), 0);
 }
 
