@@ -9,9 +9,12 @@
 //! | `cluster` | `RedisNode::from_cluster`, a Redis Cluster as one node |
 //! | `tls-rustls` | `rediss://`, over rustls |
 //! | `tls-native-tls` | `rediss://`, over the system's TLS library |
+//! | `metrics` | [metrics](telemetry#metrics) through the `metrics` facade |
+//! | `tokio-util` | `LostSignal::cancellation_token` |
 //!
 //! No driver is on by default, and no feature changes what exists without it. [`MemoryBackend`] needs
-//! none.
+//! none. The [`guide`] tells how to choose a ttl, how to keep a lock for long work, and what each kind of failure
+//! does to a lock.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,6 +28,8 @@
 //! # Ok(())
 //! # }
 //! ```
+
+pub mod guide;
 
 pub use redlock_core::*;
 #[cfg(feature = "redis-rs")]
