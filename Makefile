@@ -10,6 +10,7 @@ setup:
 
 test: setup
 	cargo test --workspace --all-features
+	cargo test --package redlock-core --test release # what a drop does depends on no feature
 
 lint:
 	@.ci/lint

@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use common::*;
 use redlock_core::{
-    BackendError, Error, InvalidRequest, Lock, LockBackend, LockValue, MemoryBackend, NodeVote,
-    Redlock, RedlockBuilder, Resources, Votes,
+    BackendError, Error, InvalidRequest, KeptLock, Lock, LockBackend, LockValue, LostSignal,
+    MemoryBackend, NodeVote, Redlock, RedlockBuilder, Resources, UsingError, Votes,
+    telemetry::Event,
 };
 use static_assertions::assert_impl_all;
 
@@ -83,6 +84,10 @@ async fn debug_shows_no_lock_value() {
 assert_impl_all!(Redlock: Send, Sync, Clone, Unpin, std::fmt::Debug);
 assert_impl_all!(RedlockBuilder: Send, Sync, Clone, std::fmt::Debug);
 assert_impl_all!(Lock: Send, Sync, Unpin, std::fmt::Debug);
+assert_impl_all!(KeptLock: Send, Sync, Unpin, std::fmt::Debug);
+assert_impl_all!(LostSignal: Send, Sync, Clone, Unpin, std::fmt::Debug);
+assert_impl_all!(Event: Send, Sync, Clone, std::fmt::Debug);
+assert_impl_all!(UsingError<()>: Send, Sync, std::error::Error);
 assert_impl_all!(Error: Send, Sync, Clone, std::error::Error);
 assert_impl_all!(Votes: Send, Sync, Clone, std::fmt::Display);
 assert_impl_all!(NodeVote: Send, Sync, Clone, std::fmt::Display);
@@ -107,7 +112,14 @@ fn the_future_of_every_async_method_is_send() {
         send(redlock.extend("a", value.clone(), ttl));
         send(redlock.adopt("a", value.clone(), ttl));
         send(redlock.release("a", value.clone()));
+        send(redlock.using("a", ttl, async |signal| signal.lost().await));
         send(lock.extend(ttl));
-        send(lock.release());
+        send(async move {
+            let kept = lock.keep_alive();
+            let signal = kept.signal();
+            signal.lost().await;
+            let _ = signal.run_until_lost(std::future::ready(())).await;
+            kept.release().await
+        });
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! `contender DIRECTORY TASKS INCREMENTS URL...`: exits with 0 when every increment was made alone.
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{
+    env, fs,
+    hash::{BuildHasher, RandomState},
+    path::Path,
+    time::Duration,
+};
 
 use redlock::{Error, Redlock};
 use tokio::{task::JoinSet, time::sleep};
@@ -54,6 +59,5 @@ async fn increment(
 
 /// A few milliseconds, to part the contenders.
 fn rand() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| u64::from(since.subsec_nanos()) % 10)
+    RandomState::new().hash_one(()) % 10
 }
