@@ -152,3 +152,47 @@ impl fmt::Debug for LostSignal {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_fires_at_the_deadline_by_itself_whatever_the_keeper_does() {
+        let deadline = Deadline::new(Instant::now() + SECOND);
+        let signal = deadline.signal();
+        let start = Instant::now();
+        signal.lost().await;
+        assert_eq!(start.elapsed(), SECOND);
+        assert!(signal.is_lost());
+        drop(deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_has_passed_never_comes_back() {
+        let deadline = Deadline::new(Instant::now() + SECOND);
+        let signal = deadline.signal();
+        assert!(deadline.set(Instant::now() + 2 * SECOND));
+        sleep_until(Instant::now() + SECOND).await;
+        assert!(!signal.is_lost(), "it was moved in time");
+        sleep_until(Instant::now() + SECOND).await;
+        assert!(!deadline.set(Instant::now() + SECOND), "too late");
+        assert!(signal.is_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_follows_a_deadline_that_is_moved() {
+        let deadline = Deadline::new(Instant::now() + SECOND);
+        let signal = deadline.signal();
+        let start = Instant::now();
+        let waiting = tokio::spawn(async move {
+            signal.lost().await;
+            start.elapsed()
+        });
+        sleep_until(start + SECOND / 2).await;
+        assert!(deadline.set(start + 3 * SECOND));
+        assert_eq!(waiting.await.expect("it ends"), 3 * SECOND);
+    }
+}
