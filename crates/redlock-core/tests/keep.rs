@@ -503,3 +503,21 @@ async fn the_holder_is_told_before_anybody_else_can_acquire() {
         sleep_until(Instant::now() + ms(100)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_release_does_not_wait_for_a_hung_extension() {
+    let nodes = nodes(3);
+    let kept = redlock(&nodes)
+        .acquire("a", TTL)
+        .await
+        .unwrap()
+        .keep_alive();
+    nodes
+        .iter()
+        .for_each(|node| node.on(Operation::Extend, HUNG));
+    sleep(ms(3_400)).await;
+    assert_eq!(nodes[0].count(Operation::Extend), 1, "it is under way");
+    let start = Instant::now();
+    kept.release().await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
