@@ -17,6 +17,8 @@ pub(crate) struct Chain {
     under_way: Vec<oneshot::Receiver<Held>>,
     /// By what has ended.
     held: Held,
+    /// Whether only the acquire was ever asked: then nothing can set the value but that.
+    acquire_only: bool,
 }
 
 /// When an operation is sent, and whom it tells when it has ended.
@@ -33,12 +35,14 @@ impl Chain {
         Self {
             under_way: Vec::new(),
             held,
+            acquire_only: true,
         }
     }
 
     /// For an acquire or an extension.
-    pub(crate) fn now(&mut self) -> Turn {
+    pub(crate) fn now(&mut self, extends: bool) -> Turn {
         self.settle();
+        self.acquire_only &= !extends;
         let (done, ended) = oneshot::channel();
         self.under_way.push(ended);
         Turn::Now(done)
@@ -48,6 +52,10 @@ impl Chain {
     pub(crate) fn after(&mut self) -> Turn {
         self.settle();
         Turn::After(std::mem::replace(self, Self::new(Held::No)))
+    }
+
+    pub(crate) const fn is_acquire_only(&self) -> bool {
+        self.acquire_only
     }
 
     pub(crate) fn is_under_way(&self) -> bool {

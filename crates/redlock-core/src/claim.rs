@@ -1,6 +1,13 @@
 //! Resources and a value, on all nodes: what an attempt, a lock, and the by-value calls have in common.
 
-use std::{iter, time::Duration};
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 
@@ -21,6 +28,8 @@ pub(crate) struct Claim {
     pub(crate) value: LockValue,
     /// The longest ttl for which a node may hold it.
     longest: Duration,
+    /// Whether it has been released or lost: nothing is healed any more.
+    ended: Arc<AtomicBool>,
     /// Keeps the operations on each node in order.
     chains: Box<[Chain]>,
     /// Where clean-up runs, also when the claim is dropped outside of it.
@@ -44,6 +53,7 @@ impl Claim {
             resources: resources.clone(),
             value,
             longest: if held { UNKNOWN_TTL } else { Duration::ZERO },
+            ended: Arc::default(),
             chains: iter::repeat_with(|| Chain::new(if held { Held::Yes } else { Held::No }))
                 .take(redlock.0.nodes.len())
                 .collect(),
@@ -59,6 +69,9 @@ impl Claim {
         if let Operation::Acquire(ttl) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
+        if let Operation::Release = operation {
+            self.end();
+        }
         let cleanup = self.redlock.0.settings.cleanup_timeout(self.longest);
         let limit = match operation {
             // A release also waits for what is under way, which may take its own limit.
@@ -73,14 +86,22 @@ impl Claim {
                 value: self.value.clone(),
                 operation,
                 cleanup,
+                longest: self.longest,
+                ended: Arc::clone(&self.ended),
             };
             let turn = match operation {
+                Operation::Acquire(_) => chain.now(false),
+                Operation::Extend(_) => chain.now(true),
                 Operation::Release => chain.after(),
-                Operation::Acquire(_) | Operation::Extend(_) => chain.now(),
             };
             ask.answer(turn, self.runtime.clone())
         });
         Round::new(&self.redlock, operation, asks, limit, &self.runtime)
+    }
+
+    /// From now on nothing is healed.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// When a node's vote is given up that is asked now.

@@ -55,7 +55,7 @@ impl Lock {
         match outcome {
             Outcome::Granted => {
                 self.renew(ttl, valid_until, votes);
-                round.heal(valid_until);
+                round.heal(self.valid_until());
                 Ok(())
             }
             Outcome::Refused => Err(self.lose(votes)),
@@ -125,7 +125,8 @@ impl Redlock {
         match outcome {
             Outcome::Granted if Instant::now() < valid_until => {
                 let mut lock = Lock::new(claim, ttl, valid_until);
-                lock.granted(votes);
+                lock.granted(votes.clone());
+                lock.renew(ttl, valid_until, votes);
                 Ok(lock)
             }
             Outcome::Granted => Err(Error::Late(votes)),

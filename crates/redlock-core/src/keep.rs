@@ -70,7 +70,8 @@ impl Keeper {
         let interval = retry::renewal(ttl, validity);
         // The first ttl began when the lock was asked for.
         let asked = self.lock.valid_until().checked_sub(validity);
-        let mut renew_at = after(asked.unwrap_or_else(Instant::now), interval);
+        let asked = asked.map_or_else(Instant::now, |asked| asked.min(Instant::now()));
+        let mut renew_at = after(asked, interval);
         while self.lock.is_valid() && self.lock.valid_until() < hold_until {
             tokio::select! {
                 biased;
@@ -87,11 +88,15 @@ impl Keeper {
                 Ok(()) => after(start, interval),
                 Err(_) => after(Instant::now(), retry::renewal_pause(ttl)),
             };
-            if extended.is_ok() && !self.deadline.set(self.lock.valid_until().min(hold_until)) {
-                break;
+            let deadline = self.lock.valid_until().min(hold_until);
+            if extended.is_ok() && !self.deadline.set(deadline) {
+                // It passed between the confirmation and now, and whoever looked has seen it pass.
+                let votes = self.lock.votes().clone();
+                self.lock.lose(votes);
             }
         }
-        let Self { deadline, mut lock } = self;
+        // Dropped in reverse: the deadline first, whatever happens.
+        let Self { mut lock, deadline } = self;
         if lock.is_valid() {
             // Extended as far as it may be: the deadline itself tells.
             tokio::select! {

@@ -29,7 +29,7 @@ pub struct Lock {
     since: Option<Instant>,
     /// Whether dropping releases; not after a release or a hand-over.
     armed: bool,
-    /// Whether its loss has been told.
+    /// Whether its end has been told, or is not ours to tell.
     told: bool,
 }
 
@@ -105,6 +105,7 @@ impl Lock {
     #[must_use = "without the value only the ttl frees the lock"]
     pub fn leak(mut self) -> LockValue {
         self.armed = false;
+        self.told = true;
         self.claim.value.clone()
     }
 
@@ -151,6 +152,7 @@ impl Lock {
     pub(crate) fn lose(&mut self, votes: Votes) -> Error {
         self.valid_until = self.valid_until.min(Instant::now());
         self.votes = votes.clone();
+        self.claim.end();
         self.tell_lost();
         Error::Lost(votes)
     }
@@ -169,7 +171,8 @@ impl Lock {
     pub(crate) fn tell_released(&mut self, validity: Duration, confirmed: bool) {
         if validity.is_zero() {
             self.tell_lost();
-        } else if let Some(since) = self.since {
+        } else if let Some(since) = self.since.filter(|_| !self.told) {
+            self.told = true;
             self.emit(Event::Released {
                 resources: self.resources().clone(),
                 held: since.elapsed(),
@@ -191,8 +194,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        self.tell_released(self.validity(), false);
         if self.armed {
-            self.tell_released(self.validity(), false);
             // Dropping the round sends it on its way in the background.
             drop(self.claim.ask(Operation::Release));
         }

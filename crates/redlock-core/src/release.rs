@@ -47,7 +47,7 @@ impl Lock {
         } else {
             Duration::ZERO
         };
-        // From the first poll on the round itself sees to the release.
+        // From the first poll on the round itself sees to the release; dropping only tells.
         self.disarm();
         let outcome = match release(self.claim(), ttl).instrument(span).await {
             Ok(votes) | Err(Error::NoQuorum(votes)) if !in_time => Err(Error::Lost(votes)),
@@ -117,7 +117,11 @@ impl Ask {
         if chain.is_under_way()
             && let Ok(Vote::Granted) = self.release_once().await
         {
-            // All of it was there and is gone: the acquire has landed.
+            // All of it was there and is gone. If that was the acquire, it cannot land again; a healing
+            // or an acquire that was healed meanwhile can.
+            if !chain.is_acquire_only() {
+                runtime.spawn(self.release_behind(chain).in_current_span());
+            }
             return Ok(Vote::Granted);
         }
         let held = chain.ended().await;
@@ -126,6 +130,15 @@ impl Ask {
             runtime.spawn(self.release_again(held).in_current_span());
         }
         result
+    }
+
+    async fn release_behind(self, chain: Chain) {
+        let limit = self.cleanup.saturating_mul(2);
+        let held = timeout_at(after(Instant::now(), limit), chain.ended());
+        let held = held.await.unwrap_or(Held::Unknown);
+        if !is_certain(held, &self.release_once().await) {
+            self.release_again(held).await;
+        }
     }
 
     /// One release, for which half of the clean-up's time is enough.

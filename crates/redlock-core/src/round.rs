@@ -1,7 +1,16 @@
 //! One question to all nodes at once: the only place that fans out.
 
 use std::{
-    future::poll_fn, mem, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration,
+    future::poll_fn,
+    mem,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -33,6 +42,10 @@ pub(crate) struct Ask {
     pub(crate) operation: Operation,
     /// How long a failed release is repeated in the background.
     pub(crate) cleanup: Duration,
+    /// The longest ttl for which the lock was ever asked.
+    pub(crate) longest: Duration,
+    /// Whether the lock has been released or lost.
+    pub(crate) ended: Arc<AtomicBool>,
 }
 
 pub(crate) struct Answer {
@@ -117,14 +130,12 @@ impl Refusal {
 
     /// Sets the keys again, unless the lock has ended meanwhile or somebody else has them.
     async fn heal(self, valid_until: Instant) {
-        let Operation::Extend(ttl) = self.ask.operation else {
-            return self.accept();
-        };
-        if Instant::now() >= valid_until {
+        if self.ask.ended.load(Ordering::Acquire) || Instant::now() >= valid_until {
             return self.accept();
         }
         let Self { mut ask, done } = self;
-        ask.operation = Operation::Acquire(ttl);
+        // For as long as the lock may be valid, which a shorter extension leaves as it was.
+        ask.operation = Operation::Acquire(ask.longest);
         let answer = ask.send().await;
         let _ = done.send(match answer {
             Ok(Vote::Granted) => Held::Yes,

@@ -136,10 +136,11 @@ impl LostSignal {
     pub fn cancellation_token(&self) -> tokio_util::sync::CancellationToken {
         let token = tokio_util::sync::CancellationToken::new();
         let (signal, cancelled) = (self.clone(), token.clone());
+        // Also when the task ends with its runtime.
+        let guard = token.clone().drop_guard();
         tokio::spawn(async move {
-            if cancelled.run_until_cancelled(signal.lost()).await.is_some() {
-                cancelled.cancel();
-            }
+            let _guard = guard;
+            let _ = cancelled.run_until_cancelled(signal.lost()).await;
         });
         token
     }

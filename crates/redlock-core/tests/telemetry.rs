@@ -172,3 +172,40 @@ fn every_metric_of_the_documentation_is_recorded_with_its_labels() {
     ];
     assert_eq!(seen, expected.map(Into::into).into());
 }
+
+/// The names of the events so far.
+fn names(events: &mut (impl futures_util::Stream<Item = Event> + Unpin)) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some(event) = events.next().now_or_never().flatten() {
+        let shown = format!("{event:?}");
+        names.push(shown.split_whitespace().next().unwrap().to_owned());
+    }
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_lock_is_told_once_however_it_ends() {
+    let nodes = nodes(3);
+    let redlock = builder(&nodes).max_hold(ms(3_000)).build().unwrap();
+    let mut events = redlock.events();
+
+    let kept = redlock.acquire("a", TTL).await.unwrap().keep_alive();
+    kept.signal().lost().await;
+    tokio::time::sleep(ms(1)).await;
+    drop(kept);
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(names(&mut events), ["Acquired", "Lost"]);
+
+    for node in &nodes {
+        node.on(redlock_test::Operation::Release, late(100));
+    }
+    let lock = redlock.acquire("b", TTL).await.unwrap();
+    assert!(tokio::time::timeout(ms(10), lock.release()).await.is_err());
+    tokio::time::sleep(ms(1_000)).await;
+    assert_eq!(names(&mut events), ["Acquired", "Released"]);
+
+    let value = redlock.acquire("c", TTL).await.unwrap().leak();
+    let adopted = redlock.adopt("c", value, TTL).await.unwrap();
+    adopted.release().await.unwrap();
+    assert_eq!(names(&mut events), ["Acquired", "Renewed", "Released"]);
+}
