@@ -7,11 +7,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, aio::ConnectionLike};
 use redlock_core::{BackendError, BackendErrorKind, redis::RedisClient};
+use tokio::time::timeout;
 
 /// A [`RedisClient`] over any connection of the redis crate whose clones share the connection.
 ///
@@ -53,6 +55,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
         let answer = command.query_async(&mut connection).await;
         self.answers.fetch_add(1, Ordering::SeqCst);
         answer.map_err(classify)
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
+    /// Whether the server answers a PING in this time.
+    pub(crate) async fn is_alive(&self, limit: Duration) -> bool {
+        let answer = timeout(limit, self.query::<redis::Value>(&redis::cmd("PING"))).await;
+        // An error reply is an answer, too.
+        answer.is_ok_and(|answer| !answer.is_err_and(|error| error.may_have_happened()))
     }
 }
 

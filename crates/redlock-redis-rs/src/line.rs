@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use redlock_core::{BackendError, Vote, redis::RedisBackend};
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::connection::{ConnectionClient, Shareable};
@@ -30,7 +30,10 @@ pub(crate) struct Line<C> {
     waiting: AtomicUsize,
     /// Whether one was dropped that waited, and nothing was answered since.
     owed: AtomicBool,
-    watched: AtomicBool,
+    opened: Instant,
+    /// When the task that watches will have looked again, in milliseconds since the line was opened; zero
+    /// without such a task.
+    due: AtomicU64,
     silent: Notify,
 }
 
@@ -45,7 +48,8 @@ impl<C: Shareable> Line<C> {
             closed,
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
+            opened: Instant::now(),
+            due: AtomicU64::new(0),
             silent: Notify::new(),
         })
     }
@@ -76,43 +80,98 @@ impl<C: Shareable> Line<C> {
 
     /// Sees to it that a task watches the line while answers are due.
     fn watch(self: &Arc<Self>, silence: Duration) {
-        if self.watched.swap(true, SeqCst) {
+        let due = self.due.load(SeqCst);
+        // One that is overdue is on a runtime that nobody drives.
+        if due > self.in_millis(Duration::ZERO) {
             return;
         }
-        let watch = Watch(Arc::clone(self));
-        tokio::spawn(async move {
-            let line = Arc::clone(&watch.0);
-            let answers = || line.backend.client().answers();
-            let (mut seen, mut steps) = (answers(), 0);
-            while steps < STEPS {
-                sleep(silence / STEPS).await;
-                if line.is_idle() {
-                    drop(watch);
-                    // An operation that began meanwhile has counted on this task.
-                    if !line.is_idle() {
-                        line.watch(silence);
-                    }
-                    return;
-                }
-                steps = if answers() == seen { steps + 1 } else { 0 };
-                seen = answers();
-            }
-            line.closed.store(true, SeqCst);
-            line.silent.notify_waiters();
-        });
+        let next = self.in_millis(silence);
+        if self.due.compare_exchange(due, next, SeqCst, SeqCst).is_ok() {
+            let watch = Watch {
+                line: Arc::clone(self),
+                due: next,
+                idle: false,
+            };
+            tokio::spawn(watch.run(silence));
+        }
     }
 
     fn is_idle(&self) -> bool {
         self.waiting.load(SeqCst) == 0 && !self.owed.load(SeqCst)
     }
+
+    /// So long from now, as [`due`](Self::due) counts; never zero.
+    fn in_millis(&self, from_now: Duration) -> u64 {
+        let millis = (self.opened.elapsed() + from_now).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
+    }
 }
 
-/// However the watching task ends, also with its runtime, another one can be started.
-struct Watch<C>(Arc<Line<C>>);
+/// The task that watches a line. However it ends, also with its runtime, another one can be started.
+struct Watch<C> {
+    line: Arc<Line<C>>,
+    due: u64,
+    /// Whether it ends because there is nothing to watch.
+    idle: bool,
+}
+
+impl<C: Shareable> Watch<C> {
+    async fn run(mut self, silence: Duration) {
+        let line = Arc::clone(&self.line);
+        let answers = || line.backend.client().answers();
+        let (mut seen, mut steps) = (answers(), 0);
+        loop {
+            sleep(silence / STEPS).await;
+            if !self.go_on(silence) {
+                return;
+            }
+            if line.is_idle() {
+                self.idle = true;
+                drop(self);
+                // An operation that began meanwhile has counted on this task.
+                if !line.is_idle() {
+                    line.watch(silence);
+                }
+                return;
+            }
+            steps = if answers() == seen { steps + 1 } else { 0 };
+            seen = answers();
+            if steps < STEPS {
+                continue;
+            }
+            // If only an operation that was dropped is due, its answer may have come unseen.
+            if line.waiting.load(SeqCst) == 0 && line.backend.client().is_alive(silence / 2).await {
+                line.owed.store(false, SeqCst);
+                steps = 0;
+                continue;
+            }
+            line.closed.store(true, SeqCst);
+            return;
+        }
+    }
+
+    /// Says that this task is alive; false if another one has taken its place.
+    fn go_on(&mut self, silence: Duration) -> bool {
+        let next = self.line.in_millis(silence);
+        let ours = self
+            .line
+            .due
+            .compare_exchange(self.due, next, SeqCst, SeqCst)
+            .is_ok();
+        if ours {
+            self.due = next;
+        }
+        ours
+    }
+}
 
 impl<C> Drop for Watch<C> {
     fn drop(&mut self) {
-        self.0.watched.store(false, SeqCst);
+        let ours = self.line.due.compare_exchange(self.due, 0, SeqCst, SeqCst);
+        if ours.is_ok() && !self.idle {
+            // The line is silent, or nobody watches it any more: whoever waits, waits in vain.
+            self.line.silent.notify_waiters();
+        }
     }
 }
 
@@ -151,4 +210,116 @@ pub(crate) async fn within<T>(
         }
     }
     Err(BackendError::timeout())
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
+    use redlock_core::{LockBackend, LockValue, Resources};
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_millis(200);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A connection that answers after a time.
+    #[derive(Clone)]
+    struct Slow(Duration);
+
+    impl ConnectionLike for Slow {
+        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+            Box::pin(async move {
+                sleep(self.0).await;
+                Ok(Value::Okay)
+            })
+        }
+
+        fn req_packed_commands<'a>(
+            &'a mut self,
+            _: &'a Pipeline,
+            _: usize,
+            _: usize,
+        ) -> RedisFuture<'a, Vec<Value>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+    }
+
+    fn line(answers_after: Duration) -> Arc<Line<Slow>> {
+        Line::new(Slow(answers_after), "", Arc::default())
+    }
+
+    async fn ask(line: &Arc<Line<Slow>>) -> Result<Vote, BackendError> {
+        let resources = Resources::new(["a"]).expect("a name");
+        let value = LockValue::random();
+        let sent = line.backend.acquire(&resources, &value, HOUR);
+        line.answer(SILENCE, sent).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_answers_is_kept_and_a_silent_one_is_given_up() {
+        let slow = line(SILENCE / 2);
+        for _ in 0..100 {
+            assert_eq!(ask(&slow).await.expect("an answer"), Vote::Granted);
+        }
+        assert!(!slow.is_closed());
+        let silent = line(HOUR);
+        let start = Instant::now();
+        assert!(ask(&silent).await.is_err());
+        assert!(silent.is_closed());
+        assert!(start.elapsed() <= SILENCE * 5 / 4, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_that_was_dropped_is_an_answer_due_but_no_proof_of_silence() {
+        for (answers_after, closed) in [(SILENCE / 3, false), (HOUR, true)] {
+            let line = line(answers_after);
+            assert!(timeout(SILENCE / 8, ask(&line)).await.is_err());
+            sleep(10 * SILENCE).await;
+            assert_eq!(line.is_closed(), closed, "{answers_after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_operations_on_a_silent_line_none_waits_for_ever() {
+        let line = line(HOUR);
+        let asked: Vec<_> = (0..500)
+            .map(|number| {
+                let line = Arc::clone(&line);
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(number)).await;
+                    ask(&line).await
+                })
+            })
+            .collect();
+        for answer in asked {
+            let answer = timeout(10 * SILENCE, answer).await.expect("it is told");
+            assert!(answer.expect("it does not panic").is_err());
+        }
+    }
+
+    #[test]
+    fn nobody_waits_in_vain_when_the_runtime_ends_or_stops_that_watched() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().expect("a runtime")
+        };
+        for ends in [true, false] {
+            let (first, second) = (runtime(), runtime());
+            let line = line(HOUR);
+            first.block_on(async { drop(timeout(SILENCE / 10, ask(&line)).await) });
+            let first = if ends { None } else { Some(first) };
+            second.block_on(async {
+                // An operation that begins before the first watcher is overdue is told by the next.
+                for _ in 0..2 {
+                    drop(timeout(2 * SILENCE, ask(&line)).await);
+                }
+                assert!(line.is_closed(), "runtime ended: {ends}");
+            });
+            drop(first);
+        }
+    }
 }
