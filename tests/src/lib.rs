@@ -43,14 +43,14 @@ pub fn redlock(servers: &[RedisServer]) -> Redlock {
 ///
 /// # Panics
 ///
-/// When it does not within half a minute.
+/// When it does not within 15 s, before [`TTL`] could make it hold by itself.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let waited = async {
         while !condition() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    let outcome = timeout(Duration::from_secs(30), waited).await;
+    let outcome = timeout(Duration::from_secs(15), waited).await;
     assert!(outcome.is_ok(), "never: {what}");
 }
 
@@ -58,7 +58,7 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
 ///
 /// # Panics
 ///
-/// When one still has after half a minute.
+/// When one still has after 15 s.
 pub async fn eventually_clean(servers: &[RedisServer]) {
     eventually("no key remains on any server", || {
         servers.iter().all(|server| server.keys().is_empty())

@@ -199,7 +199,7 @@ fn a_lock_dropped_outside_of_a_runtime_is_released_on_its_own() {
     let runtime = runtime();
     let nodes = nodes(3);
     let redlock = redlock(&nodes);
-    let lock = runtime.block_on(redlock.acquire("a", TTL)).unwrap();
+    let lock = runtime.block_on(redlock.acquire("a", TTL * 60)).unwrap();
     thread::spawn(move || drop(lock)).join().unwrap();
     runtime.block_on(eventually("released", || holding(&nodes, "a") == 0));
 }
@@ -345,7 +345,9 @@ async fn a_sick_node_is_not_flooded_with_releases() {
 fn a_lock_whose_runtime_has_ended_is_released_on_the_one_where_it_is_dropped() {
     let (first, second) = (runtime(), runtime());
     let nodes = nodes(3);
-    let lock = first.block_on(redlock(&nodes).acquire("a", TTL)).unwrap();
+    let lock = first
+        .block_on(redlock(&nodes).acquire("a", TTL * 60))
+        .unwrap();
     first.block_on(eventually("all hold it", || holding(&nodes, "a") == 3));
     first.shutdown_background();
     second.block_on(async {
