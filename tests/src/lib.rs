@@ -39,6 +39,16 @@ pub fn redlock(servers: &[RedisServer]) -> Redlock {
     builder(servers).build().expect("distinct servers")
 }
 
+/// Takes and releases a lock, after which the nodes are connected.
+///
+/// # Panics
+///
+/// When that fails.
+pub async fn warm(redlock: &Redlock) {
+    let lock = redlock.acquire("warm", TTL).await.expect("it is free");
+    lock.release().await.expect("it is still ours");
+}
+
 /// Waits until the condition holds.
 ///
 /// # Panics

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use redlock::{Error, RedisNode, Redlock};
 use redlock_test::{proxy::Proxy, server::RedisServer};
-use tests::{TTL, builder, eventually, eventually_clean, nodes, redlock};
+use tests::{TTL, builder, eventually, eventually_clean, nodes, redlock, warm};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test]
@@ -108,13 +108,7 @@ async fn two_of_three_hung_is_an_outage_in_bounded_time_and_leaves_nothing() {
     // Once with connections that were open before, once with connections that must be dialled.
     for round in 0..2 {
         if round == 0 {
-            redlock
-                .acquire("warm", TTL)
-                .await
-                .unwrap()
-                .release()
-                .await
-                .unwrap();
+            warm(&redlock).await;
         }
         servers[0].pause();
         servers[1].pause();
@@ -196,13 +190,7 @@ async fn all_servers_restarted_while_idle_cost_no_attempt() {
 async fn a_dropped_future_leaves_no_key_whenever_it_is_dropped() {
     let servers = RedisServer::start_many(3);
     let redlock = redlock(&servers);
-    redlock
-        .acquire("warm", TTL)
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    warm(&redlock).await;
     servers[1].pause();
     for number in 0..100 {
         let moment = Duration::from_micros(number * 20);
@@ -225,13 +213,7 @@ async fn a_set_that_lands_after_its_connection_was_given_up_leaves_no_ghost_lock
         .retry_count(0)
         .build()
         .unwrap();
-    redlock
-        .acquire("warm", TTL)
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    warm(&redlock).await;
 
     // Its route is gone; a new connection has another one.
     proxy.stall();
@@ -258,13 +240,7 @@ async fn a_lock_whose_future_was_dropped_on_a_stalled_connection_leaves_no_ghost
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await.unwrap();
     let redlock = Redlock::new(nodes([proxy.url()])).unwrap();
-    redlock
-        .acquire("warm", TTL)
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    warm(&redlock).await;
     proxy.stall();
     let attempt = redlock.acquire("ghost", TTL);
     assert!(timeout(Duration::from_millis(50), attempt).await.is_err());
@@ -307,13 +283,7 @@ async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
         .retry_count(0)
         .build()
         .unwrap();
-    redlock
-        .acquire("warm", TTL)
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    warm(&redlock).await;
     let before = calls(&server, "set");
 
     proxy.lose_replies();
@@ -351,13 +321,7 @@ async fn a_connection_in_doubt_costs_other_locks_nothing() {
         .retry_count(0)
         .build()
         .unwrap();
-    redlock
-        .acquire("warm", TTL)
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    warm(&redlock).await;
     proxy.stall();
     assert!(redlock.acquire("ghost", TTL).await.is_err());
     let patience = [Duration::from_millis(200); 20];

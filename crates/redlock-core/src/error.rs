@@ -156,7 +156,7 @@ struct LostReason<'a>(&'a Votes);
 impl fmt::Display for LostReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(votes) = self;
-        if votes.refused() > votes.nodes() - quorum(votes.nodes()).min(votes.nodes()) {
+        if votes.refused() > votes.nodes().saturating_sub(quorum(votes.nodes())) {
             votes.fmt(f)
         } else {
             write!(f, "its deadline has passed; when last asked, {votes}")

@@ -125,8 +125,8 @@ impl Redlock {
         match outcome {
             Outcome::Granted if Instant::now() < valid_until => {
                 let mut lock = Lock::new(claim, ttl, valid_until);
-                lock.granted(votes.clone());
-                lock.renew(ttl, valid_until, votes);
+                lock.granted(votes);
+                lock.tell_renewed();
                 Ok(lock)
             }
             Outcome::Granted => Err(Error::Late(votes)),

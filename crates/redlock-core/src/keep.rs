@@ -84,12 +84,13 @@ impl Keeper {
                 _ = &mut stopped => return self.lock,
                 extended = self.lock.extend(ttl) => extended,
             };
-            renew_at = match extended {
-                Ok(()) => after(start, interval),
-                Err(_) => after(Instant::now(), retry::renewal_pause(ttl)),
-            };
+            if extended.is_err() {
+                renew_at = after(Instant::now(), retry::renewal_pause(ttl));
+                continue;
+            }
+            renew_at = after(start, interval);
             let deadline = self.lock.valid_until().min(hold_until);
-            if extended.is_ok() && !self.deadline.set(deadline) {
+            if !self.deadline.set(deadline) {
                 // It passed between the confirmation and now, and whoever looked has seen it pass.
                 let votes = self.lock.votes().clone();
                 self.lock.lose(votes);

@@ -142,6 +142,10 @@ impl Lock {
         self.ttl = ttl;
         self.valid_until = self.valid_until.max(valid_until);
         self.votes = votes;
+        self.tell_renewed();
+    }
+
+    pub(crate) fn tell_renewed(&self) {
         self.emit(Event::Renewed {
             resources: self.resources().clone(),
             validity: self.validity(),
