@@ -106,7 +106,7 @@ async fn an_acl_user_is_named_in_the_url() {
         .unwrap();
     let error = redlock.acquire("other", TTL).await.unwrap_err();
     let (kind, text) = error_of(error.votes().unwrap(), server.address());
-    assert_eq!(kind, BackendErrorKind::Server);
+    assert_eq!(kind, BackendErrorKind::Unsupported);
     assert!(text.contains("no permissions"), "{text}");
 }
 

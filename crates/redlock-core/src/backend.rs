@@ -173,7 +173,7 @@ pub enum BackendErrorKind {
     Unreachable,
     /// The server answered with an error, or with something that is no answer.
     Server,
-    /// The node or its backend cannot do this at all.
+    /// The node or its backend cannot do this at all, or does not permit it.
     Unsupported,
 }
 

@@ -26,6 +26,7 @@
 mod acquire;
 mod backend;
 mod builder;
+mod capabilities;
 mod chain;
 mod claim;
 mod clock;

@@ -2,19 +2,43 @@
 //!
 //! A lock is one plain string key per resource, exactly the resource's name unless a
 //! [prefix](RedisBackend::key_prefix) is set: taken with `SET key value NX PX ttl`, extended and
-//! released by scripts that compare the value. That is the same on the wire as the Redlock libraries
-//! of other languages, so that all of them exclude each other.
+//! released by comparing the value. That is the same on the wire as the Redlock libraries of other
+//! languages, so that all of them exclude each other.
+//!
+//! # Scripts and native commands
+//!
+//! Some servers compare and change a key in one command. A server is asked for what it has by using it,
+//! whatever its version says, and what worked is remembered:
+//!
+//! | operation | first | otherwise |
+//! |---|---|---|
+//! | acquire one resource | `SET … NX PX` | |
+//! | acquire several | `MSETEX … NX PX` (Redis 8.4, Valkey 9.1) | a script |
+//! | release one resource | `DELEX … IFEQ` (Redis 8.4), `DELIFEQ` (Valkey 9.0) | a script |
+//! | release several | a script | `DELEX` or `DELIFEQ`, one by one |
+//! | extend one resource | a script | `PTTL`, then `SET … IFEQ … PX` (Redis 8.4, Valkey 8.1) |
+//! | extend several | a script | not possible |
+//!
+//! An extension prefers the script, because only that can compare the remaining ttl, which must not be
+//! shortened, in the same step. A server that allows no scripts and has no native command answers with
+//! an error of the kind [`Unsupported`](BackendErrorKind::Unsupported) that names every way it refused.
 
-use std::{borrow::Cow, fmt, sync::LazyLock, time::Duration};
+use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{BackendError, LockBackend, LockValue, Resources, Vote, validity::whole_millis};
+pub use crate::capabilities::Capabilities;
+use crate::{
+    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote,
+    capabilities::{Way, no_way},
+    validity::whole_millis,
+};
 
 /// Sends two commands to one Redis server: where a driver for a client library starts.
 ///
 /// A command is sent at most once, whatever happens to the connection. Every method is bounded in
-/// time and, when it fails or is dropped, leaves open whether the command was executed.
+/// time and, when it fails or is dropped, leaves open whether the command was executed. An error reply
+/// becomes a [`BackendError`] by [`error_reply`].
 #[async_trait]
 pub trait RedisClient: fmt::Debug + Send + Sync + 'static {
     /// `SET key value NX PX ttl_millis`: true for `OK`, false for nil.
@@ -40,10 +64,90 @@ pub trait RedisClient: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Any other command, whose first key stands at `key_at`.
+    ///
+    /// The default sends nothing, so that everything is done by scripts.
+    async fn command(&self, words: &[&str], key_at: usize) -> Result<Reply, BackendError> {
+        let _ = (words, key_at);
+        let cause = "the client sends no other commands";
+        Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+    }
+
     /// The server's address, without credentials; see [`LockBackend::name`].
     fn name(&self) -> Option<Cow<'_, str>> {
         None
     }
+}
+
+/// A reply to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// `OK`
+    Ok,
+    /// Nil, the null.
+    Nil,
+    /// An integer.
+    Integer(i64),
+    /// Anything else, as it is to be shown in an error.
+    Other(String),
+}
+
+impl Reply {
+    /// True for `OK`, false for nil.
+    ///
+    /// # Errors
+    ///
+    /// For any other reply, which must not be taken for either.
+    pub fn granted(self) -> Result<bool, BackendError> {
+        match self {
+            Self::Ok => Ok(true),
+            Self::Nil => Ok(false),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// The integer.
+    ///
+    /// # Errors
+    ///
+    /// For any other reply.
+    pub fn integer(self) -> Result<i64, BackendError> {
+        match self {
+            Self::Integer(number) => Ok(number),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    fn unexpected(&self) -> BackendError {
+        let shown: String = format!("{self:?}").chars().take(100).collect();
+        let cause = format!("unexpected reply: {shown}");
+        BackendError::new(BackendErrorKind::Server, cause)
+    }
+}
+
+/// The error that stands for an error reply, of which `text` is the whole line after the `-`, such as
+/// `NOPERM this user has no permissions to run the 'eval' command`.
+///
+/// Nothing was executed. It is of the kind [`Unsupported`](BackendErrorKind::Unsupported) if the server
+/// does not have the command or this form of it, or does not permit it, upon which another way is tried.
+pub fn error_reply(
+    text: &str,
+    source: impl Into<Box<dyn error::Error + Send + Sync>>,
+) -> BackendError {
+    const REFUSALS: [&str; 4] = [
+        "NOPERM",
+        "ERR unknown command",
+        "ERR unsupported command",
+        "ERR syntax error",
+    ];
+    let refused = REFUSALS.iter().any(|start| text.starts_with(start));
+    let kind = if refused {
+        BackendErrorKind::Unsupported
+    } else {
+        BackendErrorKind::Server
+    };
+    BackendError::new(kind, source).not_executed()
 }
 
 /// A script of the protocol.
@@ -74,14 +178,16 @@ script!(EXTEND, "lua/extend.lua");
 pub struct RedisBackend<C> {
     client: C,
     prefix: String,
+    capabilities: Capabilities,
 }
 
 impl<C: RedisClient> RedisBackend<C> {
-    /// A backend whose keys are exactly the resources' names.
-    pub const fn new(client: C) -> Self {
+    /// A backend whose keys are exactly the resources' names, for a server of which nothing is known.
+    pub fn new(client: C) -> Self {
         Self {
             client,
             prefix: String::new(),
+            capabilities: Capabilities::default(),
         }
     }
 
@@ -89,6 +195,13 @@ impl<C: RedisClient> RedisBackend<C> {
     #[must_use]
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// What is known of the server, to share it with other connections to it.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
         self
     }
 
@@ -108,17 +221,91 @@ impl<C: RedisClient> RedisBackend<C> {
         })
     }
 
+    /// Does it in the first of these ways that the server has, the ones that it has refused before last.
+    async fn by(
+        &self,
+        ways: &[Way],
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Option<Duration>,
+    ) -> Result<Vote, BackendError> {
+        let keys: Vec<_> = self.keys(resources).collect();
+        let ttl = ttl.map(whole_millis).unwrap_or_default();
+        let mut refusals = Vec::new();
+        for way in self.capabilities.order(ways) {
+            match self.ask(way, &keys, value.as_str(), ttl).await {
+                Err(error) if error.kind() == BackendErrorKind::Unsupported => {
+                    refusals.push((way, error));
+                }
+                Err(error) => return Err(error),
+                Ok(granted) => {
+                    let refused = refusals.iter().map(|(way, _)| way);
+                    self.capabilities.learn(way, refused);
+                    return Ok(Vote::granted_if(granted));
+                }
+            }
+        }
+        Err(no_way(&refusals))
+    }
+
+    async fn ask(
+        &self,
+        way: Way,
+        keys: &[Cow<'_, str>],
+        value: &str,
+        ttl: u64,
+    ) -> Result<bool, BackendError> {
+        let px = ttl.to_string();
+        match way {
+            Way::AcquireScript => Ok(self.run(&ACQUIRE, keys, &[value, &px]).await? == 1),
+            Way::ReleaseScript => {
+                let deleted = self.run(&RELEASE, keys, &[value]).await?;
+                Ok(usize::try_from(deleted) == Ok(keys.len()))
+            }
+            Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),
+            Way::MSetEx => {
+                let count = keys.len().to_string();
+                let mut words = vec!["MSETEX", &count];
+                words.extend(keys.iter().flat_map(|key| [key.as_ref(), value]));
+                words.extend(["NX", "PX", &px]);
+                Ok(self.client.command(&words, 2).await?.integer()? == 1)
+            }
+            Way::DelEx | Way::DelIfEq => {
+                let mut all = true;
+                for key in keys {
+                    // Never DELEX without its condition: that deletes whatever is there.
+                    let words: &[&str] = match way {
+                        Way::DelEx => &["DELEX", key, "IFEQ", value],
+                        _ => &["DELIFEQ", key, value],
+                    };
+                    all &= self.client.command(words, 1).await?.integer()? == 1;
+                }
+                Ok(all)
+            }
+            Way::SetIfEq => {
+                let key = &keys[0];
+                let left = self.client.command(&["PTTL", key], 1).await?.integer()?;
+                let longer = u64::try_from(left).is_ok_and(|left| left > ttl);
+                let expiry: &[&str] = if longer { &["KEEPTTL"] } else { &["PX", &px] };
+                let words = [&["SET", key, value, "IFEQ", value], expiry].concat();
+                self.client.command(&words, 1).await?.granted()
+            }
+        }
+    }
+
     async fn run(
         &self,
         script: &Script,
-        resources: &Resources,
+        keys: &[Cow<'_, str>],
         args: &[&str],
     ) -> Result<i64, BackendError> {
-        let keys: Vec<_> = self.keys(resources).collect();
-        match self.client.eval_sha(&script.sha1, &keys, args).await? {
-            Some(reply) => Ok(reply),
-            None => self.client.eval(script.source, &keys, args).await,
+        match self.client.eval_sha(&script.sha1, keys, args).await {
+            Ok(Some(reply)) => return Ok(reply),
+            // Where EVALSHA is refused, EVAL need not be.
+            Err(error) if error.kind() != BackendErrorKind::Unsupported => return Err(error),
+            Ok(None) | Err(_) => {}
         }
+        self.client.eval(script.source, keys, args).await
     }
 }
 
@@ -130,15 +317,15 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        let ttl = whole_millis(ttl);
-        let granted = if resources.len() == 1 {
-            let key = self.keys(resources).next().expect("one resource");
-            self.client.set(&key, value.as_str(), ttl).await?
-        } else {
-            self.run(&ACQUIRE, resources, &[value.as_str(), &ttl.to_string()])
-                .await?
-                == 1
-        };
+        if resources.len() > 1 {
+            let ways = [Way::MSetEx, Way::AcquireScript];
+            return self.by(&ways, resources, value, Some(ttl)).await;
+        }
+        let key = self.keys(resources).next().expect("one resource");
+        let granted = self
+            .client
+            .set(&key, value.as_str(), whole_millis(ttl))
+            .await?;
         Ok(Vote::granted_if(granted))
     }
 
@@ -147,10 +334,11 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        let deleted = self.run(&RELEASE, resources, &[value.as_str()]).await?;
-        Ok(Vote::granted_if(
-            usize::try_from(deleted) == Ok(resources.len()),
-        ))
+        let ways = match resources.len() {
+            1 => [Way::DelEx, Way::DelIfEq, Way::ReleaseScript],
+            _ => [Way::ReleaseScript, Way::DelEx, Way::DelIfEq],
+        };
+        self.by(&ways, resources, value, None).await
     }
 
     async fn extend(
@@ -159,11 +347,11 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        let ttl = whole_millis(ttl).to_string();
-        let extended = self
-            .run(&EXTEND, resources, &[value.as_str(), &ttl])
-            .await?;
-        Ok(Vote::granted_if(extended == 1))
+        let ways: &[Way] = match resources.len() {
+            1 => &[Way::ExtendScript, Way::SetIfEq],
+            _ => &[Way::ExtendScript],
+        };
+        self.by(ways, resources, value, Some(ttl)).await
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

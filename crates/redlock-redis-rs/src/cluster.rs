@@ -88,8 +88,8 @@ impl RedisNodeBuilder {
                 .into());
         }
         let client = builder.build()?;
-        let slot = Slot::new(Cluster(client), self.connect_timeout, &self.key_prefix);
-        let key_prefix = self.key_prefix.clone();
+        let slot = Slot::new(Cluster(client), self.connect_timeout, self.protocol.clone());
+        let key_prefix = self.protocol.key_prefix.clone();
         Ok(self.node(Sharded { slot, key_prefix }, name))
     }
 }

@@ -11,8 +11,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, aio::ConnectionLike};
-use redlock_core::{BackendError, BackendErrorKind, redis::RedisClient};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
+use redlock_core::{
+    BackendError, BackendErrorKind,
+    redis::{Capabilities, RedisBackend, RedisClient, Reply, error_reply},
+};
 use tokio::time::timeout;
 
 /// A [`RedisClient`] over any connection of the redis crate whose clones share the connection.
@@ -44,24 +47,51 @@ impl<C> ConnectionClient<C> {
     }
 }
 
+/// How locks are written on a server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Protocol {
+    pub(crate) key_prefix: String,
+    pub(crate) scripts_only: bool,
+}
+
+impl Protocol {
+    /// Over this connection, to a server of which nothing is known.
+    pub(crate) fn over<C: Shareable>(&self, connection: C) -> RedisBackend<ConnectionClient<C>> {
+        RedisBackend::new(ConnectionClient::new(connection))
+            .key_prefix(&self.key_prefix)
+            .capabilities(self.capabilities())
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        if self.scripts_only {
+            Capabilities::scripts_only()
+        } else {
+            Capabilities::default()
+        }
+    }
+}
+
 /// What a connection must be: every connection of the redis crate is.
 pub(crate) trait Shareable: ConnectionLike + Clone + Send + Sync + 'static {}
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {}
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, BackendError> {
+    async fn query(&self, command: &Cmd) -> Result<Reply, BackendError> {
         let mut connection = self.connection.clone();
         let answer = command.query_async(&mut connection).await;
         self.answers.fetch_add(1, Ordering::SeqCst);
-        answer.map_err(classify)
+        match answer.map_err(classify)? {
+            Value::Okay => Ok(Reply::Ok),
+            Value::Nil => Ok(Reply::Nil),
+            Value::Int(number) => Ok(Reply::Integer(number)),
+            other => Ok(Reply::Other(format!("{other:?}"))),
+        }
     }
-}
 
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
     /// Whether the server answers a PING in this time.
     pub(crate) async fn is_alive(&self, limit: Duration) -> bool {
-        let answer = timeout(limit, self.query::<redis::Value>(&redis::cmd("PING"))).await;
+        let answer = timeout(limit, self.query(&redis::cmd("PING"))).await;
         // An error reply is an answer, too.
         answer.is_ok_and(|answer| !answer.is_err_and(|error| error.may_have_happened()))
     }
@@ -77,17 +107,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
             .arg("NX")
             .arg("PX")
             .arg(ttl_millis);
-        match self.query::<Option<String>>(&command).await?.as_deref() {
-            Some("OK") => Ok(true),
-            None => Ok(false),
-            Some(other) => {
-                let shown: String = other.chars().take(100).collect();
-                Err(BackendError::new(
-                    BackendErrorKind::Server,
-                    format!("unexpected reply to SET: {shown:?}"),
-                ))
-            }
-        }
+        self.query(&command).await?.granted()
     }
 
     async fn eval(
@@ -96,8 +116,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
         keys: &[Cow<'_, str>],
         args: &[&str],
     ) -> Result<i64, BackendError> {
-        self.query(&script_command("EVAL", script, keys, args))
-            .await
+        let command = script_command("EVAL", script, keys, args);
+        self.query(&command).await?.integer()
     }
 
     async fn eval_sha(
@@ -106,12 +126,24 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
         keys: &[Cow<'_, str>],
         args: &[&str],
     ) -> Result<Option<i64>, BackendError> {
-        let reply = self
-            .query(&script_command("EVALSHA", sha1, keys, args))
-            .await;
-        match reply {
-            Err(error) if needs_the_script(&error) => Ok(None),
-            reply => reply.map(Some),
+        let command = script_command("EVALSHA", sha1, keys, args);
+        match self.query(&command).await {
+            Err(error) if server_error(&error) == Some(ServerErrorKind::NoScript) => Ok(None),
+            reply => reply?.integer().map(Some),
+        }
+    }
+
+    async fn command(&self, words: &[&str], key_at: usize) -> Result<Reply, BackendError> {
+        let (name, arguments) = words.split_first().expect("a command");
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        match self.query(&command).await {
+            // A cluster's connection looks for the key in the first place.
+            Err(error) if key_at != 1 && server_error(&error) == Some(ServerErrorKind::Moved) => {
+                let cause = format!("a cluster does not route {name}");
+                Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+            }
+            reply => reply,
         }
     }
 }
@@ -132,24 +164,18 @@ fn script_command(name: &str, script: &str, keys: &[Cow<'_, str>], args: &[&str]
 }
 
 pub(crate) fn classify(error: RedisError) -> BackendError {
-    let kind = error.kind();
-    let answered = matches!(
-        kind,
-        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed
-    );
-    let kind = if error.is_timeout() {
-        BackendErrorKind::Timeout
-    } else if !answered && (error.is_io_error() || error.is_unrecoverable_error()) {
-        BackendErrorKind::Unreachable
-    } else {
-        BackendErrorKind::Server
-    };
-    let error = BackendError::new(kind, error);
-    // An error reply says that the command was not executed.
-    if answered {
-        error.not_executed()
-    } else {
-        error
+    if let ErrorKind::Server(_) | ErrorKind::Extension = error.kind() {
+        let text = [error.code(), error.detail()].map(Option::unwrap_or_default);
+        return error_reply(&text.join(" "), error);
+    }
+    let unanswered = error.is_io_error() || error.is_unrecoverable_error();
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => {
+            BackendError::new(BackendErrorKind::Server, error).not_executed()
+        }
+        _ if error.is_timeout() => BackendError::new(BackendErrorKind::Timeout, error),
+        _ if unanswered => BackendError::new(BackendErrorKind::Unreachable, error),
+        _ => BackendError::new(BackendErrorKind::Server, error),
     }
 }
 
@@ -157,14 +183,11 @@ fn cause(error: &BackendError) -> Option<&RedisError> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Whether EVALSHA was refused for a reason for which EVAL need not be.
-fn needs_the_script(error: &BackendError) -> bool {
-    cause(error).is_some_and(|error| match error.kind() {
-        ErrorKind::Server(ServerErrorKind::NoScript | ServerErrorKind::NoPerm) => true,
-        _ => error
-            .detail()
-            .is_some_and(|detail| detail.starts_with("unknown command")),
-    })
+fn server_error(error: &BackendError) -> Option<ServerErrorKind> {
+    match cause(error)?.kind() {
+        ErrorKind::Server(kind) => Some(kind),
+        _ => None,
+    }
 }
 
 /// Whether a connection is of no further use after this error.
@@ -180,6 +203,6 @@ pub(crate) fn condemns(error: &BackendError) -> bool {
             _ => true,
         },
         // A timeout, or a reply that belongs to something else.
-        None => true,
+        None => error.may_have_happened(),
     }
 }

@@ -42,9 +42,12 @@ pub(crate) struct Line<C> {
 const STEPS: u32 = 4;
 
 impl<C: Shareable> Line<C> {
-    pub(crate) fn new(connection: C, key_prefix: &str, closed: Arc<AtomicBool>) -> Arc<Self> {
+    pub(crate) fn new(
+        backend: RedisBackend<ConnectionClient<C>>,
+        closed: Arc<AtomicBool>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            backend: RedisBackend::new(ConnectionClient::new(connection)).key_prefix(key_prefix),
+            backend,
             closed,
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
@@ -218,6 +221,7 @@ mod tests {
     use redlock_core::{LockBackend, LockValue, Resources};
 
     use super::*;
+    use crate::connection::Protocol;
 
     const SILENCE: Duration = Duration::from_millis(200);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -249,7 +253,10 @@ mod tests {
     }
 
     fn line(answers_after: Duration) -> Arc<Line<Slow>> {
-        Line::new(Slow(answers_after), "", Arc::default())
+        Line::new(
+            Protocol::default().over(Slow(answers_after)),
+            Arc::default(),
+        )
     }
 
     async fn ask(line: &Arc<Line<Slow>>) -> Result<Vote, BackendError> {

@@ -10,7 +10,7 @@ use redis::{
 use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
 
 use crate::{
-    connection::{Shareable, condemns},
+    connection::{Protocol, Shareable, condemns},
     doubt::Doubts,
     line::Line,
     slot::Slot,
@@ -28,7 +28,7 @@ pub struct RedisNode(Arc<dyn LockBackend>);
 #[must_use]
 pub struct RedisNodeBuilder {
     name: Option<String>,
-    pub(crate) key_prefix: String,
+    pub(crate) protocol: Protocol,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) tls: Tls,
@@ -63,7 +63,10 @@ impl RedisNode {
     pub const fn builder() -> RedisNodeBuilder {
         RedisNodeBuilder {
             name: None,
-            key_prefix: String::new(),
+            protocol: Protocol {
+                key_prefix: String::new(),
+                scripts_only: false,
+            },
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             tls: Tls::new(),
@@ -80,7 +83,14 @@ impl RedisNodeBuilder {
 
     /// Put before every resource's name to make its key. Default: nothing.
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.key_prefix = prefix.into();
+        self.protocol.key_prefix = prefix.into();
+        self
+    }
+
+    /// Uses scripts even where the server has [native commands](redlock_core::redis): for a proxy that
+    /// closes the connection upon a command that it does not know.
+    pub const fn scripts_only(mut self) -> Self {
+        self.protocol.scripts_only = true;
         self
     }
 
@@ -114,7 +124,7 @@ impl RedisNodeBuilder {
         let info = url.into_connection_info()?;
         let address = address_of(&info);
         let dial = Standalone::new(info, self.tls.clone())?;
-        let slot = Slot::new(dial, self.connect_timeout, &self.key_prefix);
+        let slot = Slot::new(dial, self.connect_timeout, self.protocol.clone());
         Ok(self.node(slot, Some(address)))
     }
 
@@ -123,7 +133,7 @@ impl RedisNodeBuilder {
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
-        let line = Line::new(connection, &self.key_prefix, Arc::default());
+        let line = Line::new(self.protocol.over(connection), Arc::default());
         self.node(Given(line), None)
     }
 
@@ -347,7 +357,7 @@ impl fmt::Debug for RedisNodeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNodeBuilder")
             .field("name", &self.name)
-            .field("key_prefix", &self.key_prefix)
+            .field("protocol", &self.protocol)
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
             .finish_non_exhaustive()

@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::MultiplexedConnection;
-use redlock_core::{BackendError, BackendErrorKind};
+use redlock_core::{BackendError, BackendErrorKind, redis::Capabilities};
 
 use crate::{
     RedisNode, RedisNodeBuilder,
-    connection::classify,
+    connection::{Protocol, classify},
     line::{Line, within},
     node::Source,
 };
@@ -33,7 +33,8 @@ impl RedisNodeBuilder {
         let pooled = Pooled {
             pool,
             connect_timeout: self.connect_timeout,
-            key_prefix: self.key_prefix.clone(),
+            capabilities: self.protocol.capabilities(),
+            protocol: self.protocol.clone(),
         };
         self.node(pooled, None)
     }
@@ -42,7 +43,9 @@ impl RedisNodeBuilder {
 struct Pooled {
     pool: Pool,
     connect_timeout: Duration,
-    key_prefix: String,
+    protocol: Protocol,
+    /// Learned once for all connections of the pool.
+    capabilities: Capabilities,
 }
 
 struct Lent {
@@ -65,7 +68,9 @@ impl Source for Pooled {
         };
         let connection = within(self.connect_timeout, got).await?;
         let shared = MultiplexedConnection::clone(&connection);
-        let line = Line::new(shared, &self.key_prefix, Arc::default());
+        let backend = self.protocol.over(shared);
+        let backend = backend.capabilities(self.capabilities.clone());
+        let line = Line::new(backend, Arc::default());
         Ok(Lent { line, connection })
     }
 

@@ -18,7 +18,7 @@ use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
 use tokio::time::Instant;
 
 use crate::{
-    connection::Shareable,
+    connection::{Protocol, Shareable},
     line::{Line, within},
     node::Source,
 };
@@ -39,7 +39,7 @@ pub(crate) struct Slot<D: Dial> {
     dial: D,
     /// Bounds a dial with everything that belongs to it.
     connect_timeout: Duration,
-    key_prefix: String,
+    protocol: Protocol,
     state: Mutex<State<D::Connection>>,
     /// How many dials and connections in a row were of no use.
     failures: AtomicUsize,
@@ -66,11 +66,11 @@ enum Look<C> {
 }
 
 impl<D: Dial> Slot<D> {
-    pub(crate) fn new(dial: D, connect_timeout: Duration, key_prefix: &str) -> Arc<Self> {
+    pub(crate) fn new(dial: D, connect_timeout: Duration, protocol: Protocol) -> Arc<Self> {
         Arc::new(Self {
             dial,
             connect_timeout,
-            key_prefix: key_prefix.to_owned(),
+            protocol,
             state: Mutex::new(State::None),
             failures: AtomicUsize::new(0),
         })
@@ -109,7 +109,7 @@ impl<D: Dial> Slot<D> {
     async fn dial(&self, since: Instant) -> Result<Arc<Line<D::Connection>>, BackendError> {
         let dialled = within(self.connect_timeout, self.dial.dial()).await;
         let result =
-            dialled.map(|(connection, closed)| Line::new(connection, &self.key_prefix, closed));
+            dialled.map(|(connection, closed)| Line::new(self.protocol.over(connection), closed));
         let next = match &result {
             Ok(line) => State::Up(Arc::clone(line)),
             Err(error) => self.down(error.clone()),

@@ -1,0 +1,91 @@
+//! What a Redis server can do, learned by asking it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use crate::{BackendError, BackendErrorKind};
+
+/// What is known of a Redis server: which of the native commands it has, and whether it allows scripts.
+///
+/// Clones share what they learn. Nothing is lost by knowing nothing, and nothing breaks when the server
+/// behind an address changes: what was refused before is only asked last.
+#[derive(Clone, Debug, Default)]
+pub struct Capabilities {
+    refused: Arc<AtomicU8>,
+    scripts_only: bool,
+}
+
+/// A way to do an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Way {
+    AcquireScript,
+    ReleaseScript,
+    ExtendScript,
+    MSetEx,
+    DelEx,
+    DelIfEq,
+    SetIfEq,
+}
+
+impl Way {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AcquireScript | Self::ReleaseScript | Self::ExtendScript => "script",
+            Self::MSetEx => "MSETEX",
+            Self::DelEx => "DELEX",
+            Self::DelIfEq => "DELIFEQ",
+            Self::SetIfEq => "SET IFEQ",
+        }
+    }
+}
+
+impl Capabilities {
+    /// Uses scripts alone, and never tries a native command: for a proxy that closes the connection
+    /// upon a command that it does not know.
+    #[must_use]
+    pub fn scripts_only() -> Self {
+        Self {
+            refused: Arc::default(),
+            scripts_only: true,
+        }
+    }
+
+    /// These ways, those that the server has refused before last.
+    pub(crate) fn order(&self, ways: &[Way]) -> impl Iterator<Item = Way> {
+        let refused = self.refused.load(Ordering::Relaxed);
+        let pass = move |again: bool| {
+            let ways = ways.iter().copied();
+            ways.filter(move |way| (refused & way.bit() != 0) == again)
+        };
+        let allowed = |way: &Way| !self.scripts_only || way.name() == "script";
+        pass(false).chain(pass(true)).filter(allowed)
+    }
+
+    /// This way worked, after those were refused.
+    pub(crate) fn learn<'a>(&self, works: Way, refused: impl IntoIterator<Item = &'a Way>) {
+        let refused = refused.into_iter().fold(0, |bits, way| bits | way.bit());
+        // Mostly there is nothing new.
+        let before = self.refused.load(Ordering::Relaxed);
+        if (before | refused) & !works.bit() != before {
+            self.refused.fetch_or(refused, Ordering::Relaxed);
+            self.refused.fetch_and(!works.bit(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The error when every way was refused, for these reasons.
+pub(crate) fn no_way(refusals: &[(Way, BackendError)]) -> BackendError {
+    let reasons = refusals.iter().map(|(way, error)| match error.get_ref() {
+        Some(cause) => format!("{}: {cause}", way.name()),
+        None => way.name().to_owned(),
+    });
+    let reasons: Vec<_> = reasons.collect();
+    BackendError::new(BackendErrorKind::Unsupported, reasons.join("; ")).not_executed()
+}
