@@ -6,6 +6,7 @@
 //!
 //! Panics are how a fixture reports that it could not do what a test asked of it.
 
+pub mod conformance;
 mod faulty;
 pub mod proxy;
 pub mod server;
