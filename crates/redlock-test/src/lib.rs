@@ -1,13 +1,21 @@
-//! For implementers of Redlock backends: nodes that misbehave on purpose, and real servers to test on.
+//! For implementers of Redlock backends: nodes that misbehave on purpose, real servers to test on, and the
+//! evidence that no two held a lock at once.
 //!
-//! - [`Faulty`] wraps a backend and delays, loses, refuses or breaks its operations.
+//! - [`Faulty`] wraps a backend and delays, loses, repeats, reorders, refuses or breaks its operations.
+//! - [`History`] records who held what, and tells whether two ever held the same at once.
 //! - [`server`] starts real `redis-server` processes on free loopback ports, to pause, kill and restart.
 //! - [`proxy`] stands between a client and a server and stalls, cuts, or loses replies.
 //!
 //! Panics are how a fixture reports that it could not do what a test asked of it.
 
 mod faulty;
+mod history;
+mod hold;
 pub mod proxy;
 pub mod server;
+mod violation;
 
 pub use faulty::{Call, Fault, Faulty, Operation};
+pub use history::{Held, History};
+pub use hold::{Ending, Hold};
+pub use violation::Violation;
