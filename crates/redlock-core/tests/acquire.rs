@@ -646,45 +646,14 @@ async fn a_lost_reply_is_not_taken_for_contention_by_the_next_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_lands_after_it_was_reported_as_failed_leaves_no_ghost_lock() {
-    /// Reports a timeout after 50 ms and sets the key after 300 ms.
-    #[derive(Debug)]
-    struct LandsLater(Node);
-
-    #[async_trait::async_trait]
-    impl LockBackend for LandsLater {
-        async fn acquire(
-            &self,
-            resources: &Resources,
-            value: &LockValue,
-            ttl: Duration,
-        ) -> Result<Vote, redlock_core::BackendError> {
-            let (node, resources, value) = (self.0.clone(), resources.clone(), value.clone());
-            tokio::spawn(async move {
-                sleep(ms(300)).await;
-                node.acquire(&resources, &value, ttl).await
-            });
-            sleep(ms(50)).await;
-            Err(redlock_core::BackendError::timeout())
-        }
-        async fn release(
-            &self,
-            resources: &Resources,
-            value: &LockValue,
-        ) -> Result<Vote, redlock_core::BackendError> {
-            self.0.release(resources, value).await
-        }
-        async fn extend(
-            &self,
-            resources: &Resources,
-            value: &LockValue,
-            ttl: Duration,
-        ) -> Result<Vote, redlock_core::BackendError> {
-            self.0.extend(resources, value, ttl).await
-        }
-    }
-
     let nodes = nodes(3);
-    let redlock = redlock_core::Redlock::new(nodes.iter().cloned().map(LandsLater)).unwrap();
+    for node in &nodes {
+        let kind = BackendErrorKind::Timeout;
+        // Between two of the repeated releases, so that it can be seen.
+        let after = ms(250);
+        node.on(Operation::Acquire, Fault::LandLate { kind, after });
+    }
+    let redlock = redlock(&nodes);
     assert!(redlock.try_acquire("a", TTL * 60).await.is_err());
     eventually("they land", || holding(&nodes, "a") > 0).await;
     eventually("and are released", || holding(&nodes, "a") == 0).await;

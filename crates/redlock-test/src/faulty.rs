@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use redlock_core::{
     BackendError, BackendErrorKind, Instant, LockBackend, LockValue, Resources, Vote,
 };
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
 /// Wraps a backend and does to its operations what a test says. Clones are the same node.
 ///
@@ -55,16 +55,42 @@ pub enum Fault {
         /// From then until the caller has the answer.
         reply: Duration,
     },
-    /// The request never arrives, and no answer ever comes.
+    /// Each request takes a time of its own to the node, so that requests overtake each other.
+    ///
+    /// The times follow from the seed and from how many operations the backend was asked for before, and
+    /// from nothing else. Give every node a seed of its own: nodes with the same one reorder alike.
+    Reorder {
+        /// The same seed gives the same times.
+        seed: u64,
+        /// No request takes longer.
+        up_to: Duration,
+    },
+    /// The request never arrives, and no answer ever comes: a hang of which nothing remains.
+    #[doc(alias = "hang")]
     LoseRequest,
-    /// The node executes the request, and no answer ever comes.
+    /// The node executes the request, and no answer ever comes: a hang that has done its work.
+    #[doc(alias = "hang")]
     LoseReply,
+    /// The node executes the request and answers, and later executes the same request once more.
+    ///
+    /// Nobody hears the second answer, and it is one call.
+    Duplicate {
+        /// From the answer until the node executes it again.
+        after: Duration,
+    },
     /// The node refuses without looking.
     Refuse,
     /// An error, and nothing is executed.
     Fail(BackendErrorKind),
     /// An error, although the node executes the request.
     FailAfter(BackendErrorKind),
+    /// An error at once, and the node executes the request later.
+    LandLate {
+        /// What the caller is told.
+        kind: BackendErrorKind,
+        /// From the call until the node executes it.
+        after: Duration,
+    },
     /// An error that says that nothing has happened and nothing will.
     Down,
     /// The backend panics.
@@ -125,7 +151,7 @@ impl<B: LockBackend> Faulty<B> {
         self.plan().once.push_back((operation, fault));
     }
 
-    /// From now on the node behaves.
+    /// From now on the node behaves; what is under way still lands.
     pub fn heal(&self) {
         let mut plan = self.plan();
         plan.always.clear();
@@ -153,8 +179,9 @@ impl<B: LockBackend> Faulty<B> {
     }
 
     async fn carry(&self, call: Call) -> Result<Vote, BackendError> {
-        let fault = {
+        let (fault, number) = {
             let mut plan = self.plan();
+            let number = plan.calls.len();
             plan.calls.push(call.clone());
             let queued = plan
                 .once
@@ -163,25 +190,30 @@ impl<B: LockBackend> Faulty<B> {
             let once = queued
                 .and_then(|at| plan.once.remove(at))
                 .map(|(_, fault)| fault);
-            once.or_else(|| plan.always.get(&call.operation).copied())
+            let fault = once.or_else(|| plan.always.get(&call.operation).copied());
+            (fault, number)
         };
         let error = |kind| Err(BackendError::new(kind, "a fault made by the test"));
         match fault {
             None => self.execute(call).await,
             Some(Fault::Delay { request, reply }) => {
-                let node = self.clone();
-                let landing = tokio::spawn(async move {
-                    sleep(request).await;
-                    let answer = node.execute(call).await;
-                    sleep(reply).await;
-                    answer
-                });
-                landing.await.expect("the request lands")
+                let answer = self.send(call, request).await.expect("it lands");
+                sleep(reply).await;
+                answer
+            }
+            Some(Fault::Reorder { seed, up_to }) => {
+                let request = up_to.mul_f64(share(seed, number));
+                self.send(call, request).await.expect("it lands")
             }
             Some(Fault::LoseRequest) => pending().await,
             Some(Fault::LoseReply) => {
                 let _ = self.execute(call).await;
                 pending().await
+            }
+            Some(Fault::Duplicate { after }) => {
+                let answer = self.execute(call.clone()).await;
+                drop(self.send(call, after));
+                answer
             }
             Some(Fault::Refuse) => Ok(Vote::Refused),
             Some(Fault::Fail(kind)) => error(kind),
@@ -189,11 +221,24 @@ impl<B: LockBackend> Faulty<B> {
                 let _ = self.execute(call).await;
                 error(kind)
             }
+            Some(Fault::LandLate { kind, after }) => {
+                drop(self.send(call, after));
+                error(kind)
+            }
             Some(Fault::Down) => {
                 error(BackendErrorKind::Unreachable).map_err(BackendError::not_executed)
             }
             Some(Fault::Panic) => panic!("a panic made by the test"),
         }
+    }
+
+    /// Has the node execute it after this time, whether or not anybody waits for the answer.
+    fn send(&self, call: Call, after: Duration) -> JoinHandle<Result<Vote, BackendError>> {
+        let node = self.clone();
+        tokio::spawn(async move {
+            sleep(after).await;
+            node.execute(call).await
+        })
     }
 
     async fn execute(&self, call: Call) -> Result<Vote, BackendError> {
@@ -207,6 +252,18 @@ impl<B: LockBackend> Faulty<B> {
             Operation::Extend => self.inner.extend(resources, value, ttl).await,
         }
     }
+}
+
+/// The pseudo-random number in `[0, 1)` that comes at this place after the seed, by `SplitMix64`.
+fn share(seed: u64, place: usize) -> f64 {
+    let place = place as u64 + 1;
+    let mut bits = seed.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    // Of 64 bits a float could not hold all, and would round up to 1.
+    let high = u32::try_from(bits >> 32).expect("32 bits");
+    f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }
 
 fn call(

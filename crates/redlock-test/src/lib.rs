@@ -1,6 +1,9 @@
-//! For implementers of Redlock backends: nodes that misbehave on purpose, and real servers to test on.
+//! For implementers of Redlock backends: nodes that misbehave on purpose, real servers to test on, and the
+//! evidence that no two held a lock at once.
 //!
-//! - [`Faulty`] wraps a backend and delays, loses, refuses or breaks its operations.
+//! - [`Faulty`] wraps a backend and delays, loses, repeats, reorders, refuses or breaks its operations.
+//! - [`Skewed`] wraps a backend and has the node's clock run at another rate.
+//! - [`History`] records who held what, and tells whether two ever held the same at once.
 //! - [`server`] starts real `redis-server` processes on free loopback ports, to pause, kill and restart.
 //! - [`proxy`] stands between a client and a server and stalls, cuts, or loses replies.
 //!
@@ -8,7 +11,15 @@
 
 pub mod conformance;
 mod faulty;
+mod history;
+mod hold;
 pub mod proxy;
 pub mod server;
+mod skew;
+mod violation;
 
 pub use faulty::{Call, Fault, Faulty, Operation};
+pub use history::{Held, History};
+pub use hold::{Ending, Hold};
+pub use skew::Skewed;
+pub use violation::Violation;
