@@ -1,7 +1,8 @@
 //! For implementers of Redlock backends: nodes that misbehave on purpose, and real servers to test on.
 //!
 //! - [`Faulty`] wraps a backend and delays, loses, refuses or breaks its operations.
-//! - [`server`] starts real `redis-server` processes on free loopback ports, to pause, kill and restart.
+//! - [`server`] starts real servers on free loopback ports, to pause, kill and restart: single ones, clusters,
+//!   and masters under Sentinel, of the system's `redis-server` and of other versions and kinds.
 //! - [`proxy`] stands between a client and a server and stalls, cuts, or loses replies.
 //!
 //! Panics are how a fixture reports that it could not do what a test asked of it.

@@ -1,16 +1,17 @@
 //! Real server processes on free loopback ports: single ones, clusters, and masters under Sentinel.
 
 mod cluster;
+mod config;
+mod port;
 mod process;
 mod program;
 mod sentinel;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Command, id},
-    sync::atomic::{AtomicU16, Ordering},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use cluster::RedisCluster;
+use port::free_port;
 use process::Process;
 pub use program::Program;
 pub use sentinel::{SentinelConfig, SentinelGroup};
@@ -49,7 +51,7 @@ impl RedisServer {
         Program::system().start()
     }
 
-    /// Starts `count` servers.
+    /// Starts `count` servers, each with [`start`](Self::start).
     ///
     /// # Panics
     ///
@@ -59,7 +61,7 @@ impl RedisServer {
         (0..count).map(|_| Self::start()).collect()
     }
 
-    /// Starts a server with further arguments, such as `--requirepass` and a password.
+    /// Starts the system's `redis-server` with further arguments, such as `--requirepass` and a password.
     ///
     /// # Panics
     ///
@@ -82,7 +84,7 @@ impl RedisServer {
                 program: program.clone(),
                 flags,
                 port,
-                password: password(&args).map(Into::into),
+                password: config::password(&args).map(Into::into),
                 dir: tempfile::tempdir().expect("a temporary directory"),
                 process: None,
             };
@@ -110,11 +112,11 @@ impl RedisServer {
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
         all.extend(args);
-        fs::write(self.config_file(), config_lines(&all)).expect("the directory is writable");
+        fs::write(self.config_file(), config::lines(&all)).expect("the directory is writable");
     }
 
-    /// Starts the system's `redis-server` so that it speaks TLS only, with this certificate and key, without asking clients for
-    /// theirs.
+    /// Starts the system's `redis-server` so that it speaks TLS only, with this certificate and key,
+    /// without asking clients for theirs.
     ///
     /// # Panics
     ///
@@ -276,40 +278,6 @@ fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
             return answer;
         }
         sleep(Duration::from_millis(10));
-    }
-}
-
-/// The password that these arguments set.
-fn password<A: AsRef<str>>(args: &[A]) -> Option<&str> {
-    let name = args
-        .iter()
-        .position(|arg| arg.as_ref() == "--requirepass")?;
-    args.get(name + 1).map(AsRef::as_ref)
-}
-
-/// The lines of a configuration file that say what these arguments say.
-fn config_lines(args: &[String]) -> String {
-    args.iter()
-        .map(|arg| match arg.strip_prefix("--") {
-            Some(name) => format!("\n{name}"),
-            None => format!(" {arg:?}"),
-        })
-        .collect()
-}
-
-/// A port that is free now, below the range from which the system takes ports for outgoing
-/// connections, so that it is still free when a server is restarted on it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u32 = 11_000;
-    const COUNT: u32 = 11_000;
-    loop {
-        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let offset = (id().wrapping_mul(131) + step) % COUNT;
-        let port = u16::try_from(FIRST + offset).expect("below 2^16");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
     }
 }
 

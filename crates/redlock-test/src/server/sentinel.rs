@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Program, RedisServer, eventually, password};
+use super::{Program, RedisServer, config::password, eventually};
 
 const SENTINELS: usize = 3;
 const QUORUM: &str = "2";
@@ -42,6 +42,9 @@ impl Default for SentinelConfig<'_> {
 }
 
 /// A master with replicas and three sentinels, two of which have to agree that the master is down.
+///
+/// A former master that comes back takes itself for the master for about ten seconds, until the
+/// sentinels make it a replica.
 #[derive(Debug)]
 pub struct SentinelGroup {
     master_name: String,
