@@ -1,58 +1,57 @@
-//! Real `redis-server` processes on free loopback ports.
+//! Real server processes on free loopback ports: single ones, clusters, and masters under Sentinel.
+
+mod cluster;
+mod config;
+mod port;
+mod process;
+mod program;
+mod sentinel;
 
 use std::{
-    ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio, id},
-    sync::atomic::{AtomicU16, Ordering},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// How long a server may take to start or to stop on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub use cluster::RedisCluster;
+use port::free_port;
+use process::Process;
+pub use program::Program;
+pub use sentinel::{SentinelConfig, SentinelGroup};
 
-/// Runs the server, says its process id, and ends it as soon as its own input ends: which it does
-/// when the fixture is dropped and also when the test process dies in whatever way.
-const WATCHDOG: &str = r#""$@" </dev/null >/dev/null 2>&1 & echo $!; read -r _; kill -9 $!; wait"#;
-
-/// A `redis-server` process in a directory of its own, which ends with this value.
+/// A server process in a directory of its own, which ends with this value.
 ///
-/// Without persistence, unless its arguments say otherwise.
+/// Its arguments are written to a configuration file, once: what it rewrites itself is still so after
+/// a restart. Without persistence, unless its arguments say otherwise.
 #[derive(Debug)]
 pub struct RedisServer {
+    program: Program,
+    /// What stands after the configuration file on the command line.
+    flags: &'static [&'static str],
     port: u16,
-    args: Vec<String>,
+    password: Option<String>,
     dir: TempDir,
     process: Option<Process>,
 }
 
-#[derive(Debug)]
-struct Process {
-    pid: Pid,
-    watchdog: Child,
-    /// Closing it ends the server.
-    input: Option<ChildStdin>,
-}
-
 impl RedisServer {
-    /// Starts a server and waits until it accepts connections.
+    /// Starts the system's `redis-server` and waits until it accepts connections.
     ///
     /// # Panics
     ///
     /// When there is no `redis-server`, or it does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Program::system().start()
     }
 
-    /// Starts `count` servers.
+    /// Starts `count` servers, each with [`start`](Self::start).
     ///
     /// # Panics
     ///
@@ -62,43 +61,69 @@ impl RedisServer {
         (0..count).map(|_| Self::start()).collect()
     }
 
-    /// Starts a server with further arguments, such as `--requirepass` and a password.
+    /// Starts the system's `redis-server` with further arguments, such as `--requirepass` and a password.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(args: &[&str]) -> Self {
-        Self::launch_anywhere(&|_| args.iter().copied().map(Into::into).collect())
+        Program::system().start_with(args)
     }
 
     /// Tries ports until one is free; the arguments may depend on it.
-    fn launch_anywhere(args: &dyn Fn(u16) -> Vec<String>) -> Self {
+    fn launch_anywhere(
+        program: &Program,
+        flags: &'static [&'static str],
+        args: &dyn Fn(u16) -> Vec<String>,
+    ) -> Self {
         for _ in 0..10 {
             let port = free_port();
+            let args = args(port);
             let mut server = Self {
+                program: program.clone(),
+                flags,
                 port,
-                args: args(port),
+                password: config::password(&args).map(Into::into),
                 dir: tempfile::tempdir().expect("a temporary directory"),
                 process: None,
             };
+            server.configure(args);
             // Somebody else may take the port between the search and the start.
             if server.launch() {
                 return server;
             }
         }
-        panic!("no free port for redis-server");
+        panic!("no free port for {}", program.name());
     }
 
-    /// Starts a server that speaks TLS only, with this certificate and key, without asking clients for
-    /// theirs.
+    fn configure(&self, args: Vec<String>) {
+        let port = self.port.to_string();
+        let (dir, log) = (self.dir().display(), self.log_file());
+        let mut all: Vec<String> = [
+            ("--port", port),
+            ("--bind", "127.0.0.1".to_owned()),
+            ("--dir", dir.to_string()),
+            ("--logfile", log.display().to_string()),
+            ("--save", String::new()),
+            ("--appendonly", "no".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect();
+        all.extend(args);
+        fs::write(self.config_file(), config::lines(&all)).expect("the directory is writable");
+    }
+
+    /// Starts the system's `redis-server` so that it speaks TLS only, with this certificate and key,
+    /// without asking clients for theirs.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start), and when the server was built without TLS.
     #[must_use]
     pub fn start_tls(certificate: &str, key: &str) -> Self {
-        Self::launch_anywhere(&|port| {
+        Self::launch_anywhere(&Program::system(), &[], &|port| {
             let port = port.to_string();
             let args = [
                 "--port",
@@ -163,15 +188,23 @@ impl RedisServer {
 
     /// What the server answers to a command, as `redis-cli` prints it, without the last newline.
     ///
+    /// With the password of the server's `--requirepass`, if there is one.
+    ///
     /// # Panics
     ///
     /// When `redis-cli` cannot be run.
     #[must_use]
     pub fn cli(&self, args: &[&str]) -> String {
+        self.cli_within("10", args)
+    }
+
+    /// [`cli`](Self::cli) of a server that may be paused: nothing after these seconds.
+    fn cli_within(&self, seconds: &str, args: &[&str]) -> String {
         let port = self.port.to_string();
         let output = Command::new("timeout")
-            .args(["10", "redis-cli", "-h", "127.0.0.1", "-p", &port])
+            .args([seconds, "redis-cli", "-h", "127.0.0.1", "-p", &port])
             .args(args)
+            .envs(self.password.iter().map(|it| ("REDISCLI_AUTH", it)))
             .output()
             .expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout)
@@ -194,7 +227,11 @@ impl RedisServer {
 
     fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().expect("the server runs");
-        kill_process(process.pid, signal).expect("the server can be signalled");
+        process.signal(signal);
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.dir().join("config")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -205,139 +242,42 @@ impl RedisServer {
     fn launch(&mut self) -> bool {
         let log = self.log_file();
         let _ = fs::remove_file(&log);
-        let port = self.port.to_string();
-        let defaults: [(&str, &OsStr); 6] = [
-            ("--port", port.as_ref()),
-            ("--bind", "127.0.0.1".as_ref()),
-            ("--dir", self.dir().as_os_str()),
-            ("--logfile", log.as_os_str()),
-            ("--save", "".as_ref()),
-            ("--appendonly", "no".as_ref()),
-        ];
-        let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "sh", "redis-server"])
-            .args(
-                defaults
-                    .into_iter()
-                    .flat_map(|(name, value)| [name.as_ref(), value]),
-            )
-            .args(&self.args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh runs");
-        let input = watchdog.stdin.take();
-        let mut line = String::new();
-        BufReader::new(watchdog.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("the watchdog says the process id");
-        let pid = line
-            .trim()
-            .parse()
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a process id");
-        self.process = Some(Process {
-            pid,
-            watchdog,
-            input,
-        });
+        let config = self.config_file();
+        let flags = self.flags.iter().map(Path::new);
+        let command_line = [config.as_path()].into_iter().chain(flags);
+        self.process = Some(Process::spawn(self.program.path(), command_line));
 
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        let started = eventually(|| {
             let said = fs::read_to_string(&log).unwrap_or_default();
-            if said.contains("eady to accept connections") {
-                return true;
-            }
             if said.contains("Address already in use") {
-                self.kill();
-                return false;
+                return Some(false);
             }
-            sleep(Duration::from_millis(5));
-        }
-        let said = fs::read_to_string(&log).unwrap_or_else(|_| {
-            "no output; is redis-server installed? `make setup` installs it".to_owned()
+            // The second is what a sentinel says.
+            let up = ["eady to accept connections", "Sentinel ID is"];
+            up.iter().any(|line| said.contains(line)).then_some(true)
         });
-        panic!("redis-server did not start: {said}");
-    }
-}
-
-/// A Redis Cluster of three masters without replicas.
-#[derive(Debug)]
-pub struct RedisCluster(Vec<RedisServer>);
-
-impl RedisCluster {
-    /// Starts a cluster and waits until it answers for all slots.
-    ///
-    /// # Panics
-    ///
-    /// When it does not start.
-    #[must_use]
-    pub fn start() -> Self {
-        let start = |_| RedisServer::start_with(&["--cluster-enabled", "yes"]);
-        let members: Vec<_> = (0..3).map(start).collect();
-        let addresses: Vec<_> = members
-            .iter()
-            .map(|member| member.address().to_string())
-            .collect();
-        let mut create = vec!["--cluster", "create"];
-        create.extend(addresses.iter().map(String::as_str));
-        create.push("--cluster-yes");
-        let said = members[0].cli(&create);
-        let up = |member: &RedisServer| {
-            member
-                .cli(&["CLUSTER", "INFO"])
-                .contains("cluster_state:ok")
-        };
-        let deadline = Instant::now() + PATIENCE;
-        while !members.iter().all(up) {
-            assert!(
-                Instant::now() < deadline,
-                "the cluster did not form: {said}"
-            );
-            sleep(Duration::from_millis(50));
+        if started == Some(false) {
+            self.kill();
         }
-        Self(members)
-    }
-
-    /// The members' URLs.
-    #[must_use]
-    pub fn urls(&self) -> Vec<String> {
-        self.0.iter().map(RedisServer::url).collect()
-    }
-
-    /// The members.
-    #[must_use]
-    pub fn members(&self) -> &[RedisServer] {
-        &self.0
-    }
-
-    /// The members, to kill and restart them.
-    pub fn members_mut(&mut self) -> &mut [RedisServer] {
-        &mut self.0
+        started.unwrap_or_else(|| {
+            let said = fs::read_to_string(&log).unwrap_or_else(|_| {
+                "no output; is it installed? `make setup` installs it".to_owned()
+            });
+            panic!("{} did not start: {said}", self.program.path().display());
+        })
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.input = None;
-        let _ = self.watchdog.wait();
-    }
-}
-
-/// A port that is free now, below the range from which the system takes ports for outgoing
-/// connections, so that it is still free when a server is restarted on it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u32 = 11_000;
-    const COUNT: u32 = 11_000;
+/// Asks until there is an answer, for as long as a server may take to start or to stop on a loaded
+/// machine.
+fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let offset = (id().wrapping_mul(131) + step) % COUNT;
-        let port = u16::try_from(FIRST + offset).expect("below 2^16");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
+        let answer = ask();
+        if answer.is_some() || Instant::now() >= deadline {
+            return answer;
         }
+        sleep(Duration::from_millis(10));
     }
 }
 
@@ -345,7 +285,7 @@ fn free_port() -> u16 {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use rustix::process::test_kill_process;
+    use rustix::process::{Pid, test_kill_process};
 
     use super::*;
 
@@ -353,12 +293,16 @@ mod tests {
         test_kill_process(pid).is_ok()
     }
 
+    fn pid(server: &RedisServer) -> Pid {
+        server.process.as_ref().unwrap().pid
+    }
+
     #[test]
     fn a_server_can_be_used_killed_and_restarted_on_its_port() {
         let mut server = RedisServer::start();
         assert_eq!(server.cli(&["SET", "k", "v"]), "OK");
         assert_eq!(server.keys(), ["k"]);
-        let first = server.process.as_ref().unwrap().pid;
+        let first = pid(&server);
         server.kill();
         assert!(!runs(first));
         server.restart();
@@ -366,15 +310,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_rewrites_survives_its_restart() {
+        let mut server = RedisServer::start_with(&["--requirepass", "two \"words\"", "--hz", "20"]);
+        assert_eq!(server.cli(&["CONFIG", "SET", "hz", "50"]), "OK");
+        assert_eq!(server.cli(&["CONFIG", "REWRITE"]), "OK");
+        server.restart();
+        assert_eq!(server.cli(&["CONFIG", "GET", "hz"]), "hz\n50");
+    }
+
+    #[test]
     fn servers_end_with_the_test_also_when_it_panics_and_also_when_paused() {
-        let mut pid = None;
+        let mut pids = Vec::new();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let server = RedisServer::start();
-            pid = Some(server.process.as_ref().unwrap().pid);
-            server.pause();
+            let group = SentinelGroup::start();
+            let all = [&server].into_iter().chain(group.servers());
+            all.chain(group.sentinel_servers()).for_each(|server| {
+                pids.push(pid(server));
+                server.pause();
+            });
             panic!("on purpose");
         }));
         assert!(panicked.is_err());
-        assert!(!runs(pid.unwrap()));
+        assert_eq!(pids.len(), 1 + 3 + 3);
+        assert!(!pids.into_iter().any(runs));
     }
 }
