@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use redlock::{RedisNode, Redlock, RedlockBuilder};
+use redlock::{
+    RedisNode, Redlock, RedlockBuilder,
+    redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
+};
 use redlock_test::server::RedisServer;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +25,21 @@ pub const TTL: Duration = Duration::from_secs(20);
 pub fn nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Vec<RedisNode> {
     let node = |url: U| RedisNode::new(url.as_ref()).expect("a URL");
     urls.into_iter().map(node).collect()
+}
+
+/// A node behind a pool of so many connections.
+///
+/// # Panics
+///
+/// When the URL makes no sense.
+#[must_use]
+pub fn pool(url: &str, size: usize) -> RedisNode {
+    let mut config = Config::from_url(url);
+    config.pool = Some(PoolConfig::new(size));
+    let pool = config.create_pool(Some(Runtime::Tokio1));
+    RedisNode::builder()
+        .response_timeout(Duration::from_millis(300))
+        .pool(pool.expect("a URL"))
 }
 
 /// A builder over these servers.

@@ -4,16 +4,13 @@ use std::{fs, time::Duration};
 
 use redlock::{
     Error, InvalidRequest, RedisNode, Redlock,
-    redis_rs::{
-        deadpool_redis::{Config, Runtime},
-        redis::{self, TlsCertificates},
-    },
+    redis_rs::redis::{self, TlsCertificates},
 };
 use redlock_test::{
     proxy::Proxy,
     server::{RedisCluster, RedisServer},
 };
-use tests::{TTL, eventually, eventually_clean, nodes};
+use tests::{TTL, eventually, eventually_clean, nodes, pool};
 use tokio::time::sleep;
 
 async fn works(redlock: &Redlock, resources: &[&str]) {
@@ -42,14 +39,6 @@ async fn a_connection_the_user_already_has() {
     works(&redlock, &["a"]).await;
     works(&redlock, &["a", "b"]).await;
     eventually_clean(&servers).await;
-}
-
-fn pool(url: &str, size: usize) -> RedisNode {
-    let mut config = Config::from_url(url);
-    config.pool = Some(redlock::redis_rs::deadpool_redis::PoolConfig::new(size));
-    RedisNode::builder()
-        .response_timeout(Duration::from_millis(300))
-        .pool(config.create_pool(Some(Runtime::Tokio1)).unwrap())
 }
 
 #[tokio::test]

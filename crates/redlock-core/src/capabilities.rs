@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use crate::{BackendError, BackendErrorKind};
@@ -13,8 +13,16 @@ use crate::{BackendError, BackendErrorKind};
 /// behind an address changes: what was refused before is only asked last.
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities {
-    refused: Arc<AtomicU8>,
+    learned: Arc<Learned>,
     scripts_only: bool,
+}
+
+#[derive(Debug, Default)]
+struct Learned {
+    /// The bits of the ways that the server has refused.
+    refused: AtomicU8,
+    /// It has said that it is no cluster.
+    standalone: AtomicBool,
 }
 
 /// A way to do an operation.
@@ -52,14 +60,14 @@ impl Capabilities {
     #[must_use]
     pub fn scripts_only() -> Self {
         Self {
-            refused: Arc::default(),
+            learned: Arc::default(),
             scripts_only: true,
         }
     }
 
     /// These ways, those that the server has refused before last.
     pub(crate) fn order(&self, ways: &[Way]) -> impl Iterator<Item = Way> {
-        let refused = self.refused.load(Ordering::Relaxed);
+        let refused = self.learned.refused.load(Ordering::Relaxed);
         let pass = move |again: bool| {
             let ways = ways.iter().copied();
             ways.filter(move |way| (refused & way.bit() != 0) == again)
@@ -72,11 +80,21 @@ impl Capabilities {
     pub(crate) fn learn<'a>(&self, works: Way, refused: impl IntoIterator<Item = &'a Way>) {
         let refused = refused.into_iter().fold(0, |bits, way| bits | way.bit());
         // Mostly there is nothing new.
-        let before = self.refused.load(Ordering::Relaxed);
+        let before = self.learned.refused.load(Ordering::Relaxed);
         if (before | refused) & !works.bit() != before {
-            self.refused.fetch_or(refused, Ordering::Relaxed);
-            self.refused.fetch_and(!works.bit(), Ordering::Relaxed);
+            self.learned.refused.fetch_or(refused, Ordering::Relaxed);
+            self.learned
+                .refused
+                .fetch_and(!works.bit(), Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn is_standalone(&self) -> bool {
+        self.learned.standalone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn_standalone(&self) {
+        self.learned.standalone.store(true, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@
 //! | operation | first | otherwise |
 //! |---|---|---|
 //! | acquire one resource | `SET … NX PX` | |
-//! | acquire several | `MSETEX … NX PX` (Redis 8.4, Valkey 9.1) | a script |
+//! | acquire several | `MSETEX … NX PX` (Redis 8.4, Valkey 9.1; not in a cluster) | a script |
 //! | release one resource | `DELEX … IFEQ` (Redis 8.4), `DELIFEQ` (Valkey 9.0) | a script |
 //! | release several | a script | `DELEX` or `DELIFEQ`, one by one |
 //! | extend one resource | a script | `PTTL`, then `SET … IFEQ … PX` (Redis 8.4, Valkey 8.1) |
@@ -64,11 +64,11 @@ pub trait RedisClient: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Any other command, whose first key stands at `key_at`.
+    /// Any other command; its key, if it has one, is the second word, unless the server is no cluster.
     ///
     /// The default sends nothing, so that everything is done by scripts.
-    async fn command(&self, words: &[&str], key_at: usize) -> Result<Reply, BackendError> {
-        let _ = (words, key_at);
+    async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
+        let _ = words;
         let cause = "the client sends no other commands";
         Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
     }
@@ -264,11 +264,12 @@ impl<C: RedisClient> RedisBackend<C> {
             }
             Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),
             Way::MSetEx => {
+                self.ensure_standalone().await?;
                 let count = keys.len().to_string();
                 let mut words = vec!["MSETEX", &count];
                 words.extend(keys.iter().flat_map(|key| [key.as_ref(), value]));
                 words.extend(["NX", "PX", &px]);
-                Ok(self.client.command(&words, 2).await?.integer()? == 1)
+                Ok(self.client.command(&words).await?.integer()? == 1)
             }
             Way::DelEx | Way::DelIfEq => {
                 let mut all = true;
@@ -278,19 +279,37 @@ impl<C: RedisClient> RedisBackend<C> {
                         Way::DelEx => &["DELEX", key, "IFEQ", value],
                         _ => &["DELIFEQ", key, value],
                     };
-                    all &= self.client.command(words, 1).await?.integer()? == 1;
+                    all &= self.client.command(words).await?.integer()? == 1;
                 }
                 Ok(all)
             }
             Way::SetIfEq => {
                 let key = &keys[0];
-                let left = self.client.command(&["PTTL", key], 1).await?.integer()?;
+                let left = self.client.command(&["PTTL", key]).await?.integer()?;
                 let longer = u64::try_from(left).is_ok_and(|left| left > ttl);
                 let expiry: &[&str] = if longer { &["KEEPTTL"] } else { &["PX", &px] };
                 let words = [&["SET", key, value, "IFEQ", value], expiry].concat();
-                self.client.command(&words, 1).await?.granted()
+                self.client.command(&words).await?.granted()
             }
         }
+    }
+
+    /// An error of the kind `Unsupported` unless the server says that it is no cluster: Valkey 9.1
+    /// executes MSETEX also for keys that belong to another member.
+    async fn ensure_standalone(&self) -> Result<(), BackendError> {
+        if self.capabilities.is_standalone() {
+            return Ok(());
+        }
+        let cause = match self.client.command(&["CLUSTER", "INFO"]).await {
+            Err(error) if error.to_string().contains("cluster support disabled") => {
+                self.capabilities.learn_standalone();
+                return Ok(());
+            }
+            Err(error) if error.may_have_happened() => return Err(error),
+            Err(error) => error.to_string(),
+            Ok(_) => "not in a cluster".to_owned(),
+        };
+        Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
     }
 
     async fn run(

@@ -128,23 +128,16 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
     ) -> Result<Option<i64>, BackendError> {
         let command = script_command("EVALSHA", sha1, keys, args);
         match self.query(&command).await {
-            Err(error) if server_error(&error) == Some(ServerErrorKind::NoScript) => Ok(None),
+            Err(error) if is_noscript(&error) => Ok(None),
             reply => reply?.integer().map(Some),
         }
     }
 
-    async fn command(&self, words: &[&str], key_at: usize) -> Result<Reply, BackendError> {
+    async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
         let (name, arguments) = words.split_first().expect("a command");
         let mut command = redis::cmd(name);
         command.arg(arguments);
-        match self.query(&command).await {
-            // A cluster's connection looks for the key in the first place.
-            Err(error) if key_at != 1 && server_error(&error) == Some(ServerErrorKind::Moved) => {
-                let cause = format!("a cluster does not route {name}");
-                Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
-            }
-            reply => reply,
-        }
+        self.query(&command).await
     }
 }
 
@@ -183,11 +176,9 @@ fn cause(error: &BackendError) -> Option<&RedisError> {
     error.get_ref()?.downcast_ref()
 }
 
-fn server_error(error: &BackendError) -> Option<ServerErrorKind> {
-    match cause(error)?.kind() {
-        ErrorKind::Server(kind) => Some(kind),
-        _ => None,
-    }
+fn is_noscript(error: &BackendError) -> bool {
+    let noscript = ErrorKind::Server(ServerErrorKind::NoScript);
+    cause(error).is_some_and(|error| error.kind() == noscript)
 }
 
 /// Whether a connection is of no further use after this error.

@@ -1,0 +1,54 @@
+//! Every driver keeps the contract on every server.
+
+use std::sync::LazyLock;
+
+use redlock::RedisNode;
+use redlock_test::{
+    conformance,
+    conformance::Subject,
+    server::{Program, RedisCluster, RedisServer},
+};
+use tests::pool;
+
+/// One test of each clause for each driver; `$program` makes the server program.
+macro_rules! on {
+    ($server:ident, $program:expr) => {
+        mod $server {
+            use super::*;
+
+            // Ends with the process, as nobody drops it.
+            static SERVER: LazyLock<RedisServer> = LazyLock::new(|| $program.start());
+            static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(|| $program.start_cluster());
+
+            mod redis_rs {
+                use super::*;
+
+                fn node() -> RedisNode {
+                    RedisNode::new(SERVER.url()).expect("a URL")
+                }
+
+                conformance!(Subject::new(node()).peer(node()));
+            }
+
+            mod deadpool {
+                use super::*;
+
+                conformance!(Subject::new(pool(&SERVER.url(), 4)).peer(pool(&SERVER.url(), 1)));
+            }
+
+            mod cluster {
+                use super::*;
+
+                fn node() -> RedisNode {
+                    RedisNode::from_cluster(CLUSTER.urls()).expect("URLs")
+                }
+
+                conformance!(Subject::new(node()).peer(node()));
+            }
+        }
+    };
+}
+
+on!(redis, Program::system());
+on!(valkey_9_1, Program::named("valkey-9.1"));
+on!(redis_6_2, Program::named("redis-6.2"));
