@@ -93,3 +93,14 @@ pub async fn eventually_clean(servers: &[RedisServer]) {
     })
     .await;
 }
+
+/// How often the server has executed this command.
+#[must_use]
+pub fn calls(server: &RedisServer, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|rest| rest.split(',').next()?.parse().ok())
+        .unwrap_or(0)
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use redlock::{Error, RedisNode, Redlock};
 use redlock_test::{proxy::Proxy, server::RedisServer};
-use tests::{TTL, builder, eventually, eventually_clean, nodes, redlock, warm};
+use tests::{TTL, builder, calls, eventually, eventually_clean, nodes, redlock, warm};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test]
@@ -301,16 +301,6 @@ async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
     proxy.resume();
     eventually_clean(std::slice::from_ref(&server)).await;
     assert_eq!(calls(&server, "set"), before + 1);
-}
-
-/// How often the server has executed this command.
-fn calls(server: &RedisServer, command: &str) -> u64 {
-    let stats = server.cli(&["INFO", "commandstats"]);
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.and_then(|rest| rest.split(',').next()?.parse().ok())
-        .unwrap_or(0)
 }
 
 #[tokio::test]
