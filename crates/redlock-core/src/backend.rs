@@ -100,43 +100,71 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
-    async fn acquire(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-        ttl: Duration,
-    ) -> Result<Vote, BackendError> {
-        (**self).acquire(resources, value, ttl).await
-    }
+/// Implements [`LockBackend`](crate::LockBackend) for a type by another backend inside it, whole.
+///
+/// The crate that uses it needs `async-trait`.
+///
+/// ```
+/// use redlock_core::{LockBackend, MemoryBackend};
+///
+/// #[derive(Debug)]
+/// struct Named<B>(String, B);
+///
+/// redlock_core::forward_backend!([B: LockBackend] Named<B>, |named| named.1);
+/// # Named("a".to_owned(), MemoryBackend::new()).name();
+/// ```
+#[macro_export]
+macro_rules! forward_backend {
+    ([$($generics:tt)*] $type:ty, |$this:ident| $inner:expr) => {
+        #[deny(clippy::missing_trait_methods)]
+        #[::async_trait::async_trait]
+        impl<$($generics)*> $crate::LockBackend for $type {
+            async fn acquire(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+                ttl: ::std::time::Duration,
+            ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
+                let $this = self;
+                $inner.acquire(resources, value, ttl).await
+            }
 
-    async fn release(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-    ) -> Result<Vote, BackendError> {
-        (**self).release(resources, value).await
-    }
+            async fn release(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+            ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
+                let $this = self;
+                $inner.release(resources, value).await
+            }
 
-    async fn extend(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-        ttl: Duration,
-    ) -> Result<Vote, BackendError> {
-        (**self).extend(resources, value, ttl).await
-    }
+            async fn extend(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+                ttl: ::std::time::Duration,
+            ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
+                let $this = self;
+                $inner.extend(resources, value, ttl).await
+            }
 
-    fn name(&self) -> Option<Cow<'_, str>> {
-        (**self).name()
-    }
+            fn name(&self) -> ::std::option::Option<::std::borrow::Cow<'_, str>> {
+                let $this = self;
+                $inner.name()
+            }
 
-    fn check(&self, resources: &Resources) -> Result<(), String> {
-        (**self).check(resources)
-    }
+            fn check(
+                &self,
+                resources: &$crate::Resources,
+            ) -> ::std::result::Result<(), ::std::string::String> {
+                let $this = self;
+                $inner.check(resources)
+            }
+        }
+    };
 }
+
+forward_backend!([B: LockBackend + ?Sized] Arc<B>, |this| (**this));
 
 /// A node's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

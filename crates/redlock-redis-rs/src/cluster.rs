@@ -1,9 +1,6 @@
 //! A Redis Cluster as one node.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use redis::{
@@ -19,7 +16,7 @@ use crate::{
     connection::classify,
     line::Line,
     node::{Source, address_of},
-    slot::{Dial, Slot},
+    slot::{Dial, Dialled, Slot},
 };
 
 impl RedisNode {
@@ -100,9 +97,9 @@ struct Cluster(ClusterClient);
 impl Dial for Cluster {
     type Connection = ClusterConnection;
 
-    async fn dial(&self) -> Result<(ClusterConnection, Arc<AtomicBool>), BackendError> {
+    async fn dial(&self) -> Result<Dialled<ClusterConnection>, BackendError> {
         let connection = self.0.get_async_connection().await.map_err(classify)?;
-        Ok((connection, Arc::default()))
+        Ok(Dialled::new(connection, Arc::default()))
     }
 }
 

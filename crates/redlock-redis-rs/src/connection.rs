@@ -156,7 +156,9 @@ fn script_command(name: &str, script: &str, keys: &[Cow<'_, str>], args: &[&str]
     command
 }
 
-pub(crate) fn classify(error: RedisError) -> BackendError {
+/// What an error of the redis crate means for a node.
+#[must_use]
+pub fn classify(error: RedisError) -> BackendError {
     if let ErrorKind::Server(_) | ErrorKind::Extension = error.kind() {
         let text = [error.code(), error.detail()].map(Option::unwrap_or_default);
         return error_reply(&text.join(" "), error);
@@ -172,7 +174,7 @@ pub(crate) fn classify(error: RedisError) -> BackendError {
     }
 }
 
-fn cause(error: &BackendError) -> Option<&RedisError> {
+pub(crate) fn cause(error: &BackendError) -> Option<&RedisError> {
     error.get_ref()?.downcast_ref()
 }
 

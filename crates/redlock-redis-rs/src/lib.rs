@@ -37,6 +37,7 @@
 mod cluster;
 mod connection;
 mod doubt;
+mod follow;
 mod line;
 mod node;
 #[cfg(feature = "deadpool")]
@@ -44,8 +45,9 @@ mod pool;
 mod slot;
 mod standalone;
 
-pub use connection::ConnectionClient;
+pub use connection::{ConnectionClient, classify};
 #[cfg(feature = "deadpool")]
 pub use deadpool_redis;
+pub use follow::{Follow, Retire, Server, Witness};
 pub use node::{RedisNode, RedisNodeBuilder};
 pub use redis;

@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, Vote, redis::RedisBackend};
+use redlock_core::{BackendError, BackendErrorKind, Vote, redis::RedisBackend};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
-use crate::connection::{ConnectionClient, Shareable};
+use crate::{
+    connection::{ConnectionClient, Shareable},
+    follow::Witness,
+};
 
 /// A connection with its protocol on top.
 ///
@@ -24,7 +27,9 @@ use crate::connection::{ConnectionClient, Shareable};
 /// such a connection up would make it later still. One task watches all operations of a connection.
 pub(crate) struct Line<C> {
     pub(crate) backend: RedisBackend<ConnectionClient<C>>,
-    /// Set when the connection has ended or is silent.
+    /// Who has to confirm what the server grants.
+    witness: Option<Arc<dyn Witness>>,
+    /// Set when the connection has ended or is silent, or the server is no longer the one to ask.
     closed: Arc<AtomicBool>,
     /// How many operations wait.
     waiting: AtomicUsize,
@@ -45,9 +50,11 @@ impl<C: Shareable> Line<C> {
     pub(crate) fn new(
         backend: RedisBackend<ConnectionClient<C>>,
         closed: Arc<AtomicBool>,
+        witness: Option<Arc<dyn Witness>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             backend,
+            witness,
             closed,
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
@@ -79,6 +86,18 @@ impl<C: Shareable> Line<C> {
             }
             () = silent => Err(BackendError::timeout()),
         }
+    }
+
+    /// Whether a vote that was just granted counts.
+    pub(crate) async fn confirm(&self) -> Result<(), BackendError> {
+        if let Some(witness) = &self.witness {
+            witness.confirm().await?;
+        }
+        if self.is_closed() {
+            let cause = "the connection was given up meanwhile";
+            return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
+        }
+        Ok(())
     }
 
     /// Sees to it that a task watches the line while answers are due.
@@ -253,10 +272,8 @@ mod tests {
     }
 
     fn line(answers_after: Duration) -> Arc<Line<Slow>> {
-        Line::new(
-            Protocol::default().over(Slow(answers_after)),
-            Arc::default(),
-        )
+        let backend = Protocol::default().over(Slow(answers_after));
+        Line::new(backend, Arc::default(), None)
     }
 
     async fn ask(line: &Arc<Line<Slow>>) -> Result<Vote, BackendError> {

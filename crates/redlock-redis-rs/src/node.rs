@@ -7,11 +7,12 @@ use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
     aio::ConnectionLike,
 };
-use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote, forward_backend};
 
 use crate::{
     connection::{Protocol, Shareable, condemns},
     doubt::Doubts,
+    follow::{Follow, Followed},
     line::Line,
     slot::Slot,
     standalone::Standalone,
@@ -133,8 +134,30 @@ impl RedisNodeBuilder {
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
-        let line = Line::new(self.protocol.over(connection), Arc::default());
+        let line = Line::new(self.protocol.over(connection), Arc::default(), None);
         self.node(Given(line), None)
+    }
+
+    /// A client of the redis crate for the server at this URL, with these settings' certificates. Sends
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisNode::new`].
+    pub fn client(&self, url: impl IntoConnectionInfo) -> RedisResult<Client> {
+        self.tls.open(url.into_connection_info()?)
+    }
+
+    /// The server that this follows wherever it moves, over one multiplexed connection at a time.
+    pub fn follow(self, follow: impl Follow) -> RedisNode {
+        let name = follow.name();
+        let dial = Followed {
+            follow: Box::new(follow),
+            tls: self.tls.clone(),
+            key_prefix: self.protocol.key_prefix.clone(),
+        };
+        let slot = Slot::new(dial, self.connect_timeout, self.protocol.clone());
+        self.node(slot, name)
     }
 
     /// The node over this source of connections.
@@ -170,6 +193,11 @@ pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
 
     /// Never hands this connection out again, after this error.
     fn discard(&self, lease: Self::Lease, error: &BackendError);
+
+    /// Whether a connection is of no further use after this error.
+    fn condemns(&self, error: &BackendError) -> bool {
+        condemns(error)
+    }
 
     /// See [`LockBackend::check`].
     fn check(&self, resources: &Resources) -> Result<(), String> {
@@ -241,7 +269,6 @@ impl<S: Source> Node<S> {
         let answer = line.answer(self.response_timeout, sent).await;
         match &answer {
             Ok(vote) => {
-                under_way.in_doubt = false;
                 // A replica, too, can say that there is nothing to release.
                 if *vote == Vote::Granted || !matches!(operation, Operation::Release) {
                     self.source.useful();
@@ -252,14 +279,41 @@ impl<S: Source> Node<S> {
                     self.doubts.add(value, &line);
                 }
                 under_way.in_doubt = false;
-                if condemns(error)
+                if self.source.condemns(error)
                     && let Some(lease) = under_way.lease.take()
                 {
                     self.source.discard(lease, error);
                 }
             }
         }
+        let answer = match (answer, operation) {
+            (Ok(Vote::Granted), Operation::Acquire(_)) => match line.confirm().await {
+                Ok(()) => Ok(Vote::Granted),
+                Err(error) => Err(self.take_back(&line, resources, value, error).await),
+            },
+            (Ok(Vote::Granted), Operation::Extend(_)) => {
+                line.confirm().await.map(|()| Vote::Granted)
+            }
+            (answer, _) => answer,
+        };
+        under_way.in_doubt = false;
         answer
+    }
+
+    /// Releases what was granted but not confirmed, on the connection that granted it.
+    async fn take_back(
+        &self,
+        line: &Arc<Line<S::Connection>>,
+        resources: &Resources,
+        value: &LockValue,
+        error: BackendError,
+    ) -> BackendError {
+        let release = line.backend.release(resources, value);
+        if line.answer(self.response_timeout, release).await.is_ok() {
+            return error.not_executed();
+        }
+        self.doubts.add(value, line);
+        error
     }
 }
 
@@ -300,43 +354,7 @@ impl<S: Source> LockBackend for Node<S> {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl LockBackend for RedisNode {
-    async fn acquire(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-        ttl: Duration,
-    ) -> Result<Vote, BackendError> {
-        self.0.acquire(resources, value, ttl).await
-    }
-
-    async fn release(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-    ) -> Result<Vote, BackendError> {
-        self.0.release(resources, value).await
-    }
-
-    async fn extend(
-        &self,
-        resources: &Resources,
-        value: &LockValue,
-        ttl: Duration,
-    ) -> Result<Vote, BackendError> {
-        self.0.extend(resources, value, ttl).await
-    }
-
-    fn name(&self) -> Option<Cow<'_, str>> {
-        self.0.name()
-    }
-
-    fn check(&self, resources: &Resources) -> Result<(), String> {
-        self.0.check(resources)
-    }
-}
+forward_backend!([] RedisNode, |node| node.0);
 
 impl fmt::Debug for RedisNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

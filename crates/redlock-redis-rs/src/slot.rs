@@ -18,7 +18,8 @@ use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
 use tokio::time::Instant;
 
 use crate::{
-    connection::{Protocol, Shareable},
+    connection::{Protocol, Shareable, condemns},
+    follow::Witness,
     line::{Line, within},
     node::Source,
 };
@@ -31,8 +32,30 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub(crate) trait Dial: Send + Sync + 'static {
     type Connection: Shareable;
 
-    /// Opens a connection, and a flag that it sets when it notices that it has ended.
-    async fn dial(&self) -> Result<(Self::Connection, Arc<AtomicBool>), BackendError>;
+    async fn dial(&self) -> Result<Dialled<Self::Connection>, BackendError>;
+
+    /// Whether a connection is of no further use after this error.
+    fn condemns(&self, error: &BackendError) -> bool {
+        condemns(error)
+    }
+}
+
+pub(crate) struct Dialled<C> {
+    pub(crate) connection: C,
+    /// Set when it is noticed that the connection has ended, or must not be used any more.
+    pub(crate) closed: Arc<AtomicBool>,
+    /// See [`Line::confirm`].
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+}
+
+impl<C> Dialled<C> {
+    pub(crate) fn new(connection: C, closed: Arc<AtomicBool>) -> Self {
+        Self {
+            connection,
+            closed,
+            witness: None,
+        }
+    }
 }
 
 pub(crate) struct Slot<D: Dial> {
@@ -108,8 +131,10 @@ impl<D: Dial> Slot<D> {
 
     async fn dial(&self, since: Instant) -> Result<Arc<Line<D::Connection>>, BackendError> {
         let dialled = within(self.connect_timeout, self.dial.dial()).await;
-        let result =
-            dialled.map(|(connection, closed)| Line::new(self.protocol.over(connection), closed));
+        let result = dialled.map(|dialled| {
+            let backend = self.protocol.over(dialled.connection);
+            Line::new(backend, dialled.closed, dialled.witness)
+        });
         let next = match &result {
             Ok(line) => State::Up(Arc::clone(line)),
             Err(error) => self.down(error.clone()),
@@ -174,7 +199,14 @@ impl<D: Dial> Source for Arc<Slot<D>> {
                 }
                 _ => self.down(error.clone()),
             };
+            drop(state);
+            // In the background, so that no operation has to wait for it.
+            let _ = self.look();
         }
+    }
+
+    fn condemns(&self, error: &BackendError) -> bool {
+        self.dial.condemns(error)
     }
 }
 

@@ -15,7 +15,11 @@ use redis::{
 };
 use redlock_core::BackendError;
 
-use crate::{connection::classify, node::Tls, slot::Dial};
+use crate::{
+    connection::classify,
+    node::Tls,
+    slot::{Dial, Dialled},
+};
 
 pub(crate) struct Standalone {
     info: ConnectionInfo,
@@ -66,7 +70,7 @@ impl Dial for Standalone {
 
     /// RESP3 tells when the server closes an idle connection, before a command is wasted on it. Servers
     /// and proxies refuse it in various ways, so that RESP2 is tried whenever it fails.
-    async fn dial(&self) -> Result<(MultiplexedConnection, Arc<AtomicBool>), BackendError> {
+    async fn dial(&self) -> Result<Dialled<MultiplexedConnection>, BackendError> {
         let closed = Arc::new(AtomicBool::new(false));
         let guard = Closed(Arc::clone(&closed));
         let watch = move |push: PushInfo| {
@@ -77,7 +81,7 @@ impl Dial for Standalone {
         };
         let config = AsyncConnectionConfig::new().set_push_sender(watch);
         match self.connect(ProtocolVersion::RESP3, config).await {
-            Ok(connection) => return Ok((connection, closed)),
+            Ok(connection) => return Ok(Dialled::new(connection, closed)),
             Err(error)
                 if error.kind() == ErrorKind::AuthenticationFailed
                     || error.is_connection_refusal() =>
@@ -87,6 +91,7 @@ impl Dial for Standalone {
             Err(_) => {}
         }
         let resp2 = self.connect(ProtocolVersion::RESP2, AsyncConnectionConfig::new());
-        Ok((resp2.await.map_err(classify)?, Arc::default()))
+        let connection = resp2.await.map_err(classify)?;
+        Ok(Dialled::new(connection, Arc::default()))
     }
 }

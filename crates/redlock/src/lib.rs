@@ -7,6 +7,7 @@
 //! | `redis-rs` | `RedisNode`, on the `redis` crate |
 //! | `deadpool` | `RedisNode::from_pool`, on `deadpool-redis` |
 //! | `cluster` | `RedisNode::from_cluster`, a Redis Cluster as one node |
+//! | `sentinel` | `SentinelNode`, a master behind Redis Sentinel as one node |
 //! | `tls-rustls` | `rediss://`, over rustls |
 //! | `tls-native-tls` | `rediss://`, over the system's TLS library |
 //! | `metrics` | [metrics](telemetry#metrics) through the `metrics` facade |
@@ -34,3 +35,5 @@ pub mod guide;
 pub use redlock_core::*;
 #[cfg(feature = "redis-rs")]
 pub use redlock_redis_rs::{self as redis_rs, RedisNode, RedisNodeBuilder};
+#[cfg(feature = "sentinel")]
+pub use redlock_sentinel::{self as sentinel, SentinelNode, SentinelNodeBuilder};
