@@ -6,7 +6,7 @@ use redlock::{
     RedisNode, Redlock, RedlockBuilder,
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
-use redlock_test::server::RedisServer;
+use redlock_test::server::{RedisServer, SentinelGroup};
 use tokio::time::{sleep, timeout};
 
 /// Every Rust block of the README.
@@ -25,6 +25,13 @@ pub const TTL: Duration = Duration::from_secs(20);
 pub fn nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Vec<RedisNode> {
     let node = |url: U| RedisNode::new(url.as_ref()).expect("a URL");
     urls.into_iter().map(node).collect()
+}
+
+/// The URLs of a group's sentinels.
+#[must_use]
+pub fn sentinels(group: &SentinelGroup) -> Vec<String> {
+    let servers = group.sentinel_servers().iter();
+    servers.map(RedisServer::url).collect()
 }
 
 /// A node behind a pool of so many connections.

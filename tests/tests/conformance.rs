@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use redlock::RedisNode;
+use redlock::{RedisNode, SentinelNode};
 use redlock_test::{
     conformance,
     conformance::Subject,
-    server::{Program, RedisCluster, RedisServer},
+    server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::pool;
+use tests::{pool, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -19,6 +19,8 @@ macro_rules! on {
             // Ends with the process, as nobody drops it.
             static SERVER: LazyLock<RedisServer> = LazyLock::new(|| $program.start());
             static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(|| $program.start_cluster());
+            static GROUP: LazyLock<SentinelGroup> =
+                LazyLock::new(|| $program.start_sentinel(&SentinelConfig::default()));
 
             mod redis_rs {
                 use super::*;
@@ -41,6 +43,16 @@ macro_rules! on {
 
                 fn node() -> RedisNode {
                     RedisNode::from_cluster(CLUSTER.urls()).expect("URLs")
+                }
+
+                conformance!(Subject::new(node()).peer(node()));
+            }
+
+            mod sentinel {
+                use super::*;
+
+                fn node() -> SentinelNode {
+                    SentinelNode::new(sentinels(&GROUP), GROUP.master_name()).expect("URLs")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));

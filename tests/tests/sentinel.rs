@@ -10,16 +10,11 @@ use redlock::{
     SentinelNode, Vote,
 };
 use redlock_test::server::{Program, RedisServer, SentinelConfig, SentinelGroup};
-use tests::{TTL, eventually};
+use tests::{TTL, eventually, sentinels};
 use tokio::time::{sleep, timeout};
 
-fn urls(group: &SentinelGroup) -> Vec<String> {
-    let urls = group.sentinels().into_iter();
-    urls.map(|address| format!("redis://{address}")).collect()
-}
-
 fn node(group: &SentinelGroup) -> SentinelNode {
-    SentinelNode::new(urls(group), group.master_name()).unwrap()
+    SentinelNode::new(sentinels(group), group.master_name()).unwrap()
 }
 
 fn resource(number: usize) -> Resources {
@@ -174,7 +169,7 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
         ..SentinelConfig::default()
     });
     let with = |password: &str| {
-        urls(&group)
+        sentinels(&group)
             .into_iter()
             .map(move |url| url.replace("//", &format!("//:{password}@")))
             .collect::<Vec<_>>()
@@ -234,7 +229,7 @@ async fn a_majority_of_the_sentinels_has_to_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_master_name_is_said() {
     let group = SentinelGroup::start();
-    let node = SentinelNode::new(urls(&group), "nobody").unwrap();
+    let node = SentinelNode::new(sentinels(&group), "nobody").unwrap();
     let error = node
         .acquire(&resource(0), &LockValue::random(), TTL)
         .await
@@ -263,7 +258,7 @@ async fn a_vote_that_no_replica_has_acknowledged_does_not_count_and_is_released(
     let node = SentinelNode::builder()
         .settings(RedisNode::builder().key_prefix("lock:"))
         .acknowledged_by(2, Duration::from_millis(200))
-        .open(urls(&group), "mymaster")
+        .open(sentinels(&group), "mymaster")
         .unwrap();
     let master = &group.servers()[0];
     let value = LockValue::random();
