@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use examples::sqlite::SqliteNode;
+use redlock::Redlock;
 use redlock_test::server::RedisServer;
 
 fn example(name: &str) -> Command {
@@ -76,6 +78,35 @@ fn a_lock_is_handed_over_between_two_processes() {
     for expected in said {
         assert!(text.contains(expected), "{expected} is not in: {text}");
     }
+}
+
+#[test]
+fn databases_on_this_machine_exclude_other_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = || example("sqlite").arg(directory.path()).output().unwrap();
+    let output = run();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    for expected in [
+        "alice acquired orders:42",
+        "bob tries: locked by another",
+        "alice extended it",
+        "alice released it",
+        "bob acquired orders:42",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in: {said}");
+    }
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let node = |number| SqliteNode::open(directory.path().join(format!("node-{number}.db")));
+    let nodes: Vec<_> = (1..=3).map(|number| node(number).unwrap()).collect();
+    let redlock = Redlock::new(nodes).unwrap();
+    let acquire = redlock.acquire("orders:42", Duration::from_secs(100));
+    let _lock = runtime.block_on(acquire).unwrap();
+    let output = run();
+    let said = text(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("alice: locked by another"), "{said}");
 }
 
 /// Ends with the test.
