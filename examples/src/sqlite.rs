@@ -9,7 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redlock_core::{BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{
+    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote, validity::whole_millis,
+};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
@@ -117,8 +119,7 @@ fn vote(
 
 /// The last millisecond of a lease. The clock is rounded down, so that this one has to pass as a whole.
 fn end(now: i64, ttl: Duration) -> i64 {
-    let millis = ttl.as_nanos().div_ceil(1_000_000);
-    now.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX))
+    now.saturating_add(i64::try_from(whole_millis(ttl)).unwrap_or(i64::MAX))
 }
 
 fn backend_error(error: rusqlite::Error) -> BackendError {

@@ -227,6 +227,17 @@ async fn a_majority_of_the_sentinels_has_to_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_that_it_is_no_master_is_not_used() {
+    let group = SentinelGroup::start();
+    let port = group.servers()[1].address().port().to_string();
+    // By hand, and against the sentinels, who still name it for a while.
+    let demoted = group.servers()[0].cli(&["REPLICAOF", "127.0.0.1", &port]);
+    assert_eq!(demoted, "OK");
+    let error = ask(&node(&group), &resource(0)).await.unwrap_err();
+    assert!(error.to_string().contains("no master"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_master_name_is_said() {
     let group = SentinelGroup::start();
     let node = SentinelNode::new(sentinels(&group), "nobody").unwrap();

@@ -14,9 +14,11 @@ use crate::{LockValue, Resources};
 ///    [`Granted`](Vote::Granted).
 /// 2. **Acquire takes all or none.** If any of the resources is held, by anyone, this `value`
 ///    included, it changes nothing and answers [`Refused`](Vote::Refused). This is atomic.
-/// 3. **A lease ends by itself.** `ttl` after the node took it, not before, a resource is free again.
+/// 3. **A lease ends by itself.** `ttl` after the node took it, by the node's own clock and not before, a
+///    resource is free again. A clock that ticks rounds up, as [`whole_millis`] does.
 /// 4. **Release frees only what carries the value.** It frees those of the resources that carry
-///    `value`, leaves the others alone, and answers `Granted` if all of them carried it.
+///    `value`, leaves the others alone, and answers `Granted` if all of them carried it. What has expired
+///    carries nothing.
 /// 5. **Extend needs all.** If all resources carry `value`, `extend` restarts their ttl and answers
 ///    `Granted`; otherwise it changes nothing and answers `Refused`. This is atomic.
 /// 6. **Extend never revives.** A missing resource is never set by `extend`.
@@ -27,12 +29,15 @@ use crate::{LockValue, Resources};
 /// 10. **Dropping is allowed.** Any future may be dropped at any await point; the backend stays usable
 ///     and the outcome is unknown as in 8.
 /// 11. **Order is kept where the driver can.** A `release` that starts after an `acquire` of the same
-///     value ended with an error, or was dropped, is not overtaken by that `acquire`.
+///     value ended with an error, or was dropped, is not overtaken by that `acquire`. Several connections,
+///     or a task of its own for each operation, do not keep the order by themselves.
 ///
 /// Every operation needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
 /// gives up waiting for a vote after its node timeout and drops what never ends.
 ///
 /// `Debug` and [`name`](Self::name) must not show credentials.
+///
+/// [`whole_millis`]: crate::validity::whole_millis
 ///
 /// ```
 /// use std::time::Duration;
@@ -199,7 +204,7 @@ pub enum BackendErrorKind {
     Timeout,
     /// No connection, or it broke.
     Unreachable,
-    /// The server answered with an error, or with something that is no answer.
+    /// The server answered with an error, or with something that is no answer, or the backend itself broke.
     Server,
     /// The node or its backend cannot do this at all, or does not permit it.
     Unsupported,

@@ -85,6 +85,10 @@ impl Witness for Acknowledged {
         let begun_before = self.begun.load(SeqCst);
         let mut last = self.last.lock().await;
         if last.number <= begun_before {
+            if self.vote.is_retired() {
+                let cause = "nobody can be asked any more";
+                return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
+            }
             let number = self.begun.fetch_add(1, SeqCst) + 1;
             let acknowledged = self.wait().await.map_err(|error| {
                 // Both connections are made anew.

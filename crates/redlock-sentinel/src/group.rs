@@ -86,6 +86,21 @@ impl Group {
         }
     }
 
+    /// The epoch of the newest master; an error if that is elsewhere.
+    fn epoch_of(&self, address: &ConnectionAddr) -> Result<u64, BackendError> {
+        let newest = self.newest();
+        match (&*newest, address) {
+            (
+                Some(newest),
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. },
+            ) if (&newest.host, &newest.port) == (host, port) => Ok(newest.epoch),
+            _ => {
+                let cause = "it was replaced as the master while it was dialled";
+                Err(BackendError::new(BackendErrorKind::Server, cause))
+            }
+        }
+    }
+
     /// A connection to a sentinel on which it can be [asked](Self::ask).
     pub(crate) async fn call(&self, sentinel: &Client) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
@@ -190,7 +205,7 @@ impl Follow for Group {
     }
 
     async fn arrived(&self, server: &Server) -> Result<Option<Arc<dyn Witness>>, BackendError> {
-        let master = self.newest().clone().expect("it was found");
+        let epoch = self.epoch_of(server.info().addr())?;
         let role: Vec<Value> = redis::cmd("ROLE")
             .query_async(&mut server.connection())
             .await
@@ -203,12 +218,7 @@ impl Follow for Group {
             }
         }
         for sentinel in &self.0.sentinels {
-            let watch = watch::watch(
-                self.clone(),
-                sentinel.clone(),
-                master.epoch,
-                server.retire(),
-            );
+            let watch = watch::watch(self.clone(), sentinel.clone(), epoch, server.retire());
             tokio::spawn(watch);
         }
         match self.0.replicas {
@@ -273,5 +283,8 @@ mod tests {
         group.learn(&master(4, 2)).unwrap();
         let error = group.learn(&master(3, 1)).unwrap_err();
         assert!(error.to_string().contains("epoch 3"), "{error}");
+        let address = |port| ConnectionAddr::Tcp("10.0.0.1".to_owned(), port);
+        assert_eq!(group.epoch_of(&address(2)).unwrap(), 4);
+        assert!(group.epoch_of(&address(1)).is_err(), "replaced meanwhile");
     }
 }

@@ -32,8 +32,8 @@ pub use self::{acquire::*, concurrency::*, dropped::*, extend::*, names::*, rele
 /// One `#[tokio::test]` for every clause of the contract of
 /// [`LockBackend`](redlock_core::LockBackend).
 ///
-/// Its argument is an expression, evaluated in every test in an async context, that makes the
-/// [`Subject`]. The crate needs tokio with the features `macros` and `rt-multi-thread`.
+/// Its argument is an expression, evaluated in every test in an async context, so that it may `.await`; it
+/// makes the [`Subject`]. Errors end a test, so that a node that may be busy needs generous timeouts. The crate needs tokio with the features `macros` and `rt-multi-thread`.
 ///
 /// ```
 /// # // The tests themselves are not run here.
