@@ -27,7 +27,7 @@ use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 
-pub use crate::capabilities::Capabilities;
+pub use crate::{capabilities::Capabilities, hash_slot::same_slot};
 use crate::{
     BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote,
     capabilities::{Way, no_way},
