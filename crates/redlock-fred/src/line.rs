@@ -116,10 +116,11 @@ async fn send(
         // After it, a command that has not been written yet never is.
         timeout: Some(limit),
         fail_fast: true,
+        // Of what a custom command itself says, fred overlooks an offset.
+        cluster_hash: Some(ClusterHash::Offset(command.key_at)),
         ..Options::default()
     };
-    let hash = ClusterHash::Offset(command.key_at);
-    let name = CustomCommand::new(command.name, hash, false);
+    let name = CustomCommand::new(command.name, ClusterHash::FirstKey, false);
     let client = client.with_options(&options);
     let sent = client.custom_raw(name, command.args);
     // Its own timeout begins only when it has taken the command.

@@ -9,11 +9,14 @@ use std::{
 use fred::{
     clients::Client,
     error::{Error, ErrorKind},
-    interfaces::ClientLike,
+    interfaces::{ClientLike, EventInterface},
     types::ConnectHandle,
 };
 use redlock_core::{BackendError, BackendErrorKind};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::finish::finish;
 
@@ -53,8 +56,8 @@ impl Drop for Connected {
 /// A client that somebody else connects.
 pub(crate) struct Given {
     client: Client,
-    /// The task that serves it since we connected it again.
-    task: Mutex<Option<ConnectHandle>>,
+    /// The task that last replaced its connections. While it runs, fred would only queue commands.
+    replacing: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Link {
@@ -68,8 +71,8 @@ impl Link {
     }
 
     pub(crate) fn given(client: Client) -> Self {
-        let task = Mutex::default();
-        Self::Given(Given { client, task })
+        let replacing = Mutex::default();
+        Self::Given(Given { client, replacing })
     }
 
     /// A client that is connected. Nothing has been sent when it fails.
@@ -87,11 +90,7 @@ impl Link {
                 let mut present = lock(&own.present);
                 present.take_if(|present| present.client.id() == client.id());
             }
-            Self::Given(given) if client.is_clustered() => given.connect(),
-            Self::Given(_) => {
-                let client = client.clone();
-                tokio::spawn(async move { client.force_reconnection().await });
-            }
+            Self::Given(given) => given.replace(),
         }
     }
 }
@@ -152,22 +151,45 @@ impl Own {
 
 impl Given {
     fn client(&self) -> Result<Client, BackendError> {
-        if self.client.is_connected() {
+        let replaced = lock(&self.replacing).as_ref().map(JoinHandle::is_finished);
+        let connected = self.client.is_connected();
+        if connected && replaced != Some(false) {
             return Ok(self.client.clone());
         }
-        // The last attempt of ours failed, upon which fred gives up.
-        if lock(&self.task)
-            .as_ref()
-            .is_some_and(ConnectHandle::is_finished)
-        {
-            self.connect();
+        // After connect() has failed, fred gives a cluster up.
+        if !connected && replaced == Some(true) && self.client.is_clustered() {
+            self.replace();
         }
         let cause = "the fred client is not connected; has it been, by init() or connect()?";
         Err(BackendError::new(BackendErrorKind::Unreachable, cause))
     }
 
-    fn connect(&self) {
-        *lock(&self.task) = Some(self.client.connect());
+    /// Starts to replace the connections, unless that is under way.
+    fn replace(&self) {
+        let mut replacing = lock(&self.replacing);
+        if replacing.as_ref().is_none_or(JoinHandle::is_finished) {
+            *replacing = Some(tokio::spawn(replace(self.client.clone())));
+        }
+    }
+}
+
+async fn replace(client: Client) {
+    if !client.is_clustered() {
+        let _ = client.force_reconnection().await;
+        return;
+    }
+    // That would keep the connections to a cluster that look healthy.
+    let mut connections = client.reconnect_rx();
+    let task = client.connect();
+    let up = async {
+        let _ = connections.recv().await;
+        while !client.is_connected() {
+            sleep(PAUSE / 10).await;
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        _ = task => sleep(PAUSE).await,
     }
 }
 
