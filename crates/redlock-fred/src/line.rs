@@ -58,10 +58,7 @@ impl Line {
         match &answer {
             Ok(frame) => {
                 self.answers.fetch_add(1, SeqCst);
-                // Before Redis 7 a script wraps this error.
-                if error_text(frame).is_some_and(|text| text.contains("READONLY"))
-                    && self.may(PAUSE)
-                {
+                if no_master(frame) && self.may(PAUSE) {
                     self.link.reconnect(&client);
                 }
             }
@@ -132,6 +129,12 @@ async fn send(
         Ok(Err(error)) => Err(BackendError::new(BackendErrorKind::Unreachable, error)),
         Err(_) => Err(BackendError::timeout()),
     }
+}
+
+/// Whether the server is no longer the master, which sentinels may find elsewhere.
+fn no_master(reply: &Resp3Frame) -> bool {
+    // Before Redis 7 a script wraps these errors.
+    error_text(reply).is_some_and(|text| text.contains("READONLY") || text.contains("NOREPLICAS"))
 }
 
 /// The text of an error reply.

@@ -55,7 +55,12 @@ impl FredNode {
         Self::builder().open(url)
     }
 
-    /// The server behind a client that you already have and keep connected.
+    /// The server behind a client that you already have, which you have connected and which serves nothing
+    /// that blocks its connection.
+    ///
+    /// Its timeouts and its number of attempts are overridden for each command. Its connections are
+    /// replaced when they are silent, for a cluster by `connect()`, so that the task that was returned to
+    /// you ends; subscriptions must be made again, as after any reconnection.
     ///
     /// # Errors
     ///
@@ -64,7 +69,8 @@ impl FredNode {
         Self::builder().client(client)
     }
 
-    /// The server behind a pool that you already have and keep connected. One client is as good.
+    /// The server behind a pool that you already have, as [`from_client`](Self::from_client). One client
+    /// is as good.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{
     TTL, alone, bad, bad_client, bad_pool, cluster_url, eventually, eventually_clean, nodes, works,
+    works_again,
 };
 use fred::types::{RespVersion, config::Config};
 use redlock_core::{Error, InvalidRequest, Redlock};
@@ -240,4 +241,29 @@ async fn a_dropped_node_leaves_no_connection() {
     assert_eq!(clients(), before + 1);
     drop(redlock);
     eventually("its connection is closed", || clients() == before).await;
+}
+
+#[tokio::test]
+async fn after_a_slot_of_a_cluster_has_moved_one_operation_fails_and_the_next_succeeds() {
+    let cluster = RedisCluster::start();
+    let url = cluster_url(&cluster.urls()[0]);
+    let nodes = [
+        FredNode::new(&url).unwrap(),
+        FredNode::from_client(bad_client(&url).await).unwrap(),
+    ];
+    let members = cluster.members();
+    let slot = members[0].cli(&["CLUSTER", "KEYSLOT", "b"]);
+    for (node, to) in nodes.into_iter().zip([1, 2]) {
+        let redlock = alone(node);
+        works_again(&redlock, "b").await;
+        let id = members[to].cli(&["CLUSTER", "MYID"]);
+        for member in [&members[to], &members[0], &members[3 - to]] {
+            let moved = member.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
+            assert_eq!(moved, "OK");
+        }
+        let first = redlock.acquire("b", TTL).await;
+        assert!(first.is_err(), "fred sends it once");
+        works(&redlock, &["b"]).await;
+    }
+    eventually_clean(members).await;
 }
