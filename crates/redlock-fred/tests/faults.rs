@@ -2,16 +2,16 @@
 
 mod common;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use common::{
     TTL, alone, bad, bad_client, bad_pool, before_cluster, calls, cluster_url, eventually,
     eventually_clean, nodes, works, works_again,
 };
-use fred::{clients::Client, interfaces::ClientLike};
+use fred::{
+    clients::{Client, Pool},
+    interfaces::ClientLike,
+};
 use redlock_core::{Error, LockBackend, LockValue, Redlock, Resources};
 use redlock_fred::{FredNode, FredNodeBuilder, fred};
 use redlock_test::{
@@ -130,10 +130,12 @@ async fn a_set_that_lands_after_its_release_leaves_no_ghost_lock() {
     for node in every_kind(quick(), &proxy.url()).await {
         works_again(&alone(node.clone()), "warm").await;
         let value = LockValue::random();
+        let open = proxy.open();
         proxy.stall();
         let asked = node.acquire(&resources, &value, TTL);
         assert!(timeout(Duration::from_millis(50), asked).await.is_err());
-        // Over a new connection.
+        // Written to the old connection, a release would wait there behind the SET.
+        eventually("there is a new connection", || proxy.open() > open).await;
         while node.release(&resources, &value).await.is_err() {
             sleep(Duration::from_millis(50)).await;
         }
@@ -305,16 +307,30 @@ async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt
 }
 
 #[tokio::test]
-async fn one_lock_keeps_to_one_client_of_a_pool() {
+async fn all_about_one_lock_goes_over_one_client_of_a_pool() {
     let server = RedisServer::start();
-    let pool = bad_pool(&server.url(), 4).await;
-    let node = Arc::new(FredNode::builder().pool(&pool).unwrap());
-    let resources = Resources::new(["a"]).unwrap();
-    for _ in 0..50 {
-        let value = LockValue::random();
-        let acquired = node.acquire(&resources, &value, TTL);
-        drop(timeout(Duration::from_micros(1), acquired).await);
-        let _ = node.release(&resources, &value).await.unwrap();
-        assert!(server.keys().is_empty());
+    let mut proxies = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let proxy = Proxy::start(server.address()).await.unwrap();
+        clients.push(bad_client(&proxy.url()).await);
+        proxies.push(proxy);
     }
+    let pool = Pool::from_clients(clients).unwrap();
+    let patient = FredNode::builder().response_timeout(TTL);
+    let node = patient.pool(&pool).unwrap();
+    proxies[1].stall();
+    let mut outcomes = [0, 0];
+    for number in 0..20 {
+        let resources = Resources::new([format!("r{number}")]).unwrap();
+        let value = LockValue::random();
+        let limit = Duration::from_millis(100);
+        let acquired = timeout(limit, node.acquire(&resources, &value, TTL)).await;
+        let extended = timeout(limit, node.extend(&resources, &value, TTL)).await;
+        let released = timeout(limit, node.release(&resources, &value)).await;
+        assert_eq!(acquired.is_ok(), extended.is_ok());
+        assert_eq!(acquired.is_ok(), released.is_ok());
+        outcomes[usize::from(acquired.is_ok())] += 1;
+    }
+    assert!(!outcomes.contains(&0), "all clients are used: {outcomes:?}");
 }

@@ -145,8 +145,8 @@ fn nodes_are_named_by_their_address_and_one_server_given_twice_is_refused() {
         let redlock = Redlock::new(nodes([url])).unwrap();
         assert_eq!(redlock.nodes().collect::<Vec<_>>(), [name]);
     }
-    let named = FredNode::builder().name("mine").open("redis://h").unwrap();
-    assert_eq!(alone(named).nodes().collect::<Vec<_>>(), ["mine"]);
+    let mine = FredNode::builder().name("mine").open("redis://h").unwrap();
+    assert_eq!(alone(mine).nodes().collect::<Vec<_>>(), ["mine"]);
     let twice = Redlock::new(nodes(["redis://h:1", "redis://H:1/2"]));
     assert!(matches!(twice, Err(InvalidRequest::DuplicateNode(_))));
     assert!(FredNode::new("no url").is_err());
