@@ -58,9 +58,9 @@ impl FredNode {
     /// The server behind a client that you already have, which you have connected and which serves nothing
     /// that blocks its connection.
     ///
-    /// Its timeouts and its number of attempts are overridden for each command. Its connections are
-    /// replaced when they are silent, for a cluster by `connect()`, so that the task that was returned to
-    /// you ends; subscriptions must be made again, as after any reconnection.
+    /// Its timeouts and its number of attempts are overridden for each command. Connections that are silent
+    /// are replaced, those to a cluster by calling `connect()`, which supersedes the task that was returned
+    /// to you.
     ///
     /// # Errors
     ///

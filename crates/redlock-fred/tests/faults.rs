@@ -188,6 +188,41 @@ async fn an_acquire_that_was_not_sent_does_not_land_later() {
     assert_eq!(calls(&server, "set"), 1);
 }
 
+/// How many connections the server has accepted, this question's included.
+fn dials(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "stats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_answers_late_keeps_its_connections() {
+    let server = RedisServer::start();
+    let patient = FredNode::builder().response_timeout(Duration::from_secs(2));
+    let nodes = every_kind(patient, &server.url()).await;
+    for node in &nodes {
+        works(&alone(node.clone()), &["a"]).await;
+    }
+    let before = dials(&server);
+    let resources = Resources::new(["late"]).unwrap();
+    let value = LockValue::random();
+    server.pause();
+    for node in &nodes {
+        let asked = node.acquire(&resources, &value, TTL);
+        assert!(timeout(Duration::from_millis(10), asked).await.is_err());
+    }
+    // It is silent for longer than it may be, but answers the PING that is then sent.
+    sleep(Duration::from_millis(2400)).await;
+    server.resume();
+    sleep(Duration::from_secs(1)).await;
+    for node in &nodes {
+        let _ = node.release(&resources, &value).await.unwrap();
+    }
+    assert_eq!(dials(&server), before + 1);
+}
+
 #[tokio::test]
 async fn a_hung_server_costs_bounded_time_and_is_used_again() {
     let server = RedisServer::start();
@@ -288,20 +323,13 @@ async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt
     }
     let port = master.address().port().to_string();
     assert_eq!(server.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
-    let dials = || -> u64 {
-        let stats = server.cli(&["INFO", "stats"]);
-        let line = stats
-            .lines()
-            .find_map(|l| l.strip_prefix("total_connections_received:"));
-        line.unwrap().trim().parse().unwrap()
-    };
-    let (before, start) = (dials(), Instant::now());
+    let (before, start) = (dials(&server), Instant::now());
     while start.elapsed() < Duration::from_secs(1) {
         for redlock in &nodes {
             assert!(redlock.try_acquire("b", TTL).await.is_err());
         }
     }
-    let dialled = dials() - before;
+    let dialled = dials(&server) - before;
     assert!((4..30).contains(&dialled), "{dialled} dials in a second");
     assert_eq!(server.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
     for redlock in &nodes {
