@@ -39,9 +39,13 @@
 //!   has moved, one operation fails and the next one goes to the right member.
 //! - fred connects to all masters of a cluster or to none: one that hangs, or is down, costs the whole
 //!   cluster's vote until it is back or a replica has taken its place.
-//! - With sentinels (`redis-sentinel://`), fred asks for the master when it connects, and never otherwise:
-//!   after a planned failover it keeps to the old master for as long as that accepts writes, which is some
-//!   10 s. Set `min-replicas-to-write 1` on the servers.
+//! - With sentinels (`redis-sentinel://`), fred asks the first that answers for the master when it connects,
+//!   and never otherwise. It follows the crash of a master as soon as the sentinels do. After a planned
+//!   failover it keeps to the old master for as long as that accepts writes, some 10 s, during which others
+//!   can lock the same on the new one; `redlock-sentinel` asks all of them and follows at once. Set
+//!   `min-replicas-to-write 1` on the servers, upon whose refusal this driver asks again.
+//! - A client of yours whose connection takes no more bytes hears of no order to replace it: its operations
+//!   fail until the system gives the connection up.
 
 mod doubt;
 mod finish;
