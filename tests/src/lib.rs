@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use redlock::{
-    RedisNode, Redlock, RedlockBuilder,
+    FredNode, RedisNode, Redlock, RedlockBuilder,
+    fred::fred::{
+        interfaces::ClientLike,
+        types::{
+            Builder,
+            config::{Config as FredConfig, ReconnectPolicy},
+        },
+    },
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
 use redlock_test::server::{RedisServer, SentinelGroup};
@@ -47,6 +54,34 @@ pub fn pool(url: &str, size: usize) -> RedisNode {
     RedisNode::builder()
         .response_timeout(Duration::from_millis(300))
         .pool(pool.expect("a URL"))
+}
+
+/// A node behind a connected client of fred's; `redis-cluster://` for a cluster.
+///
+/// # Panics
+///
+/// When it cannot connect.
+pub async fn fred_client(url: &str) -> FredNode {
+    let client = fred_builder(url).build().expect("a client");
+    client.init().await.expect("a server");
+    FredNode::from_client(client).expect("it reconnects")
+}
+
+/// A node behind a connected pool of so many of fred's clients.
+///
+/// # Panics
+///
+/// When it cannot connect.
+pub async fn fred_pool(url: &str, size: usize) -> FredNode {
+    let pool = fred_builder(url).build_pool(size).expect("a pool");
+    pool.init().await.expect("a server");
+    FredNode::from_pool(&pool).expect("it reconnects")
+}
+
+fn fred_builder(url: &str) -> Builder {
+    let mut builder = Builder::from_config(FredConfig::from_url(url).expect("a URL"));
+    builder.set_policy(ReconnectPolicy::new_constant(0, 100));
+    builder
 }
 
 /// A builder over these servers.

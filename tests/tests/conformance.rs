@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use redlock::{RedisNode, SentinelNode};
+use redlock::{FredNode, RedisNode, SentinelNode};
 use redlock_test::{
     conformance,
     conformance::Subject,
     server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::{pool, sentinels};
+use tests::{fred_client, fred_pool, pool, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -46,6 +46,47 @@ macro_rules! on {
                 }
 
                 conformance!(Subject::new(node()).peer(node()));
+            }
+
+            mod fred {
+                use super::*;
+
+                fn node() -> FredNode {
+                    FredNode::new(SERVER.url()).expect("a URL")
+                }
+
+                conformance!(Subject::new(node()).peer(node()));
+            }
+
+            mod fred_client_and_pool {
+                use super::*;
+
+                conformance!(
+                    Subject::new(fred_client(&SERVER.url()).await)
+                        .peer(fred_pool(&SERVER.url(), 3).await)
+                );
+            }
+
+            mod fred_pool_and_client {
+                use super::*;
+
+                conformance!(
+                    Subject::new(fred_pool(&SERVER.url(), 3).await)
+                        .peer(fred_client(&SERVER.url()).await)
+                );
+            }
+
+            mod fred_cluster {
+                use super::*;
+
+                fn url() -> String {
+                    CLUSTER.urls()[0].replace("redis://", "redis-cluster://")
+                }
+
+                conformance!(
+                    Subject::new(fred_client(&url()).await)
+                        .peer(FredNode::new(url()).expect("a URL"))
+                );
             }
 
             mod sentinel {

@@ -32,6 +32,7 @@ mod claim;
 mod clock;
 mod error;
 mod extend;
+mod hash_slot;
 mod invalid;
 mod keep;
 mod lock;

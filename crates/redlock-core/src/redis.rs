@@ -27,12 +27,12 @@ use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 
-pub use crate::capabilities::Capabilities;
 use crate::{
     BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote,
     capabilities::{Way, no_way},
     validity::whole_millis,
 };
+pub use crate::{capabilities::Capabilities, hash_slot::same_slot};
 
 /// Sends two commands to one Redis server: where a driver for a client library starts.
 ///

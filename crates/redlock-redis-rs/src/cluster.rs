@@ -9,7 +9,7 @@ use redis::{
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
-use redlock_core::{BackendError, Resources};
+use redlock_core::{BackendError, Resources, redis::same_slot};
 
 use crate::{
     RedisNode, RedisNodeBuilder,
@@ -131,48 +131,12 @@ impl Source for Sharded {
     }
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
-        let slot = |name: &str| hash_slot(&format!("{}{name}", self.key_prefix));
-        let first = &resources[0];
-        match resources.iter().find(|name| slot(name) != slot(first)) {
-            None => Ok(()),
-            Some(other) => Err(format!(
-                "{first:?} and {other:?} are in different slots of the cluster; give them a common \
-                 {{tag}}, as in \"{{order}}:1\" and \"{{order}}:2\""
-            )),
-        }
+        same_slot(&self.key_prefix, resources)
     }
 }
 
 impl fmt::Debug for Sharded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.slot.fmt(f)
-    }
-}
-
-/// The slot of a key, by the Redis Cluster specification: of what stands between the first `{` and the
-/// next `}` if that is not empty, otherwise of the whole key.
-fn hash_slot(key: &str) -> u16 {
-    let tag = key
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'));
-    let hashed = match tag {
-        Some((tag, _)) if !tag.is_empty() => tag,
-        _ => key,
-    };
-    crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % 16_384
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hash_slots_are_those_of_the_specification() {
-        assert_eq!(hash_slot("123456789"), 0x31C3);
-        assert_eq!(hash_slot("{user1000}.following"), hash_slot("user1000"));
-        assert_eq!(hash_slot("foo{bar}{zap}"), hash_slot("bar"));
-        assert_eq!(hash_slot("foo{{bar}}zap"), hash_slot("{bar"));
-        assert_ne!(hash_slot("foo{}{bar}"), hash_slot("bar"));
-        assert_ne!(hash_slot("foo{bar"), hash_slot("bar"));
     }
 }

@@ -8,8 +8,9 @@
 //! | `deadpool` | `RedisNode::from_pool`, on `deadpool-redis` |
 //! | `cluster` | `RedisNode::from_cluster`, a Redis Cluster as one node |
 //! | `sentinel` | `SentinelNode`, a master behind Redis Sentinel as one node |
-//! | `tls-rustls` | `rediss://`, over rustls |
-//! | `tls-native-tls` | `rediss://`, over the system's TLS library |
+//! | `fred` | `FredNode`, on the `fred` crate |
+//! | `tls-rustls` | `rediss://` for the drivers that are on, over rustls |
+//! | `tls-native-tls` | `rediss://` for the drivers that are on, over the system's TLS library |
 //! | `metrics` | [metrics](telemetry#metrics) through the `metrics` facade |
 //! | `tokio-util` | `LostSignal::cancellation_token` |
 //!
@@ -33,6 +34,8 @@
 pub mod guide;
 
 pub use redlock_core::*;
+#[cfg(feature = "fred")]
+pub use redlock_fred::{self as fred, FredNode, FredNodeBuilder};
 #[cfg(feature = "redis-rs")]
 pub use redlock_redis_rs::{self as redis_rs, RedisNode, RedisNodeBuilder};
 #[cfg(feature = "sentinel")]

@@ -1,0 +1,56 @@
+//! Which keys a Redis Cluster keeps together.
+
+use crate::Resources;
+
+/// Says whether the keys of these resources, each its name behind `prefix`, are in one slot of a Redis
+/// Cluster: only those can be locked together. See [`LockBackend::check`](crate::LockBackend::check).
+///
+/// # Errors
+///
+/// A text for the user that names two resources that are not.
+pub fn same_slot(prefix: &str, resources: &Resources) -> Result<(), String> {
+    let slot = |name: &str| hash_slot(&format!("{prefix}{name}"));
+    let first = &resources[0];
+    match resources.iter().find(|name| slot(name) != slot(first)) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "{first:?} and {other:?} are in different slots of the cluster; give them a common {{tag}}, \
+             as in \"{{order}}:1\" and \"{{order}}:2\""
+        )),
+    }
+}
+
+/// The slot of a key, by the Redis Cluster specification: of what stands between the first `{` and the
+/// next `}` if that is not empty, otherwise of the whole key.
+fn hash_slot(key: &str) -> u16 {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'));
+    let hashed = match tag {
+        Some((tag, _)) if !tag.is_empty() => tag,
+        _ => key,
+    };
+    crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_slots_are_those_of_the_specification() {
+        assert_eq!(hash_slot("123456789"), 0x31C3);
+        assert_eq!(hash_slot("{user1000}.following"), hash_slot("user1000"));
+        assert_eq!(hash_slot("foo{bar}{zap}"), hash_slot("bar"));
+        assert_eq!(hash_slot("foo{{bar}}zap"), hash_slot("{bar"));
+        assert_ne!(hash_slot("foo{}{bar}"), hash_slot("bar"));
+        assert_ne!(hash_slot("foo{bar"), hash_slot("bar"));
+    }
+
+    #[test]
+    fn a_prefix_counts_as_a_part_of_the_key() {
+        let resources = Resources::new(["a", "b"]).expect("names");
+        assert!(same_slot("", &resources).is_err());
+        assert!(same_slot("{tag}:", &resources).is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! One client, and whether its connections are alive.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use fred::{
+    clients::Client,
+    error::ErrorKind,
+    interfaces::ClientLike,
+    types::{ClusterHash, CustomCommand, Resp3Frame, Value, config::Options},
+};
+use redlock_core::{BackendError, BackendErrorKind};
+use tokio::time::{Instant, timeout};
+
+use crate::link::{Link, PAUSE};
+
+pub(crate) struct Line {
+    pub(crate) link: Link,
+    response_timeout: Duration,
+    /// How many commands have been answered.
+    answers: AtomicU64,
+    /// Until when its connections are neither checked nor replaced again.
+    rest: Mutex<Option<Instant>>,
+}
+
+/// A command, with the place of a key among its arguments.
+pub(crate) struct Command {
+    pub(crate) name: String,
+    pub(crate) args: Vec<Value>,
+    pub(crate) key_at: usize,
+}
+
+impl Line {
+    pub(crate) fn new(link: Link, response_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            response_timeout,
+            answers: AtomicU64::new(0),
+            rest: Mutex::new(None),
+        })
+    }
+
+    /// Sends a command once; the reply may be an error.
+    pub(crate) async fn exchange(
+        self: Arc<Self>,
+        client: Client,
+        command: Command,
+    ) -> Result<Resp3Frame, BackendError> {
+        let before = self.answers.load(SeqCst);
+        let key = command.args[command.key_at].clone();
+        let answer = send(&client, command, self.response_timeout).await;
+        match &answer {
+            Ok(frame) => {
+                self.answers.fetch_add(1, SeqCst);
+                if no_master(frame) && self.may(PAUSE) {
+                    self.link.reconnect(&client);
+                }
+            }
+            // Another member of a cluster proves nothing by its answers.
+            Err(error)
+                if error.kind() == BackendErrorKind::Timeout
+                    && (client.is_clustered() || self.answers.load(SeqCst) == before)
+                    && self.may(self.response_timeout) =>
+            {
+                tokio::spawn(self.check(client, key));
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Replaces the connections if the one that leads to this key is silent.
+    async fn check(self: Arc<Self>, client: Client, key: Value) {
+        let ping = Command {
+            name: "PING".to_owned(),
+            args: vec![key],
+            key_at: 0,
+        };
+        if send(&client, ping, self.response_timeout / 2)
+            .await
+            .is_err()
+        {
+            self.link.reconnect(&client);
+        }
+    }
+
+    /// Whether it has rested; if so, it rests again for this long.
+    fn may(&self, pause: Duration) -> bool {
+        let now = Instant::now();
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = rest.is_none_or(|until| until <= now);
+        if may {
+            *rest = Some(now + pause);
+        }
+        may
+    }
+}
+
+async fn send(
+    client: &Client,
+    command: Command,
+    limit: Duration,
+) -> Result<Resp3Frame, BackendError> {
+    let options = Options {
+        // More than one would send an acquire again whose outcome is unknown.
+        max_attempts: Some(1),
+        // After it, a command that has not been written yet never is.
+        timeout: Some(limit),
+        fail_fast: true,
+        // Of what a custom command itself says, fred overlooks an offset.
+        cluster_hash: Some(ClusterHash::Offset(command.key_at)),
+        ..Options::default()
+    };
+    let name = CustomCommand::new(command.name, ClusterHash::FirstKey, false);
+    let client = client.with_options(&options);
+    let sent = client.custom_raw(name, command.args);
+    // Its own timeout begins only when it has taken the command.
+    match timeout(2 * limit, sent).await {
+        Ok(Ok(frame)) => Ok(frame),
+        Ok(Err(error)) if *error.kind() == ErrorKind::Timeout => {
+            Err(BackendError::new(BackendErrorKind::Timeout, error))
+        }
+        Ok(Err(error)) => Err(BackendError::new(BackendErrorKind::Unreachable, error)),
+        Err(_) => Err(BackendError::timeout()),
+    }
+}
+
+/// Whether the server is no longer the master, which sentinels may find elsewhere.
+fn no_master(reply: &Resp3Frame) -> bool {
+    // Before Redis 7 a script wraps these errors.
+    error_text(reply).is_some_and(|text| text.contains("READONLY") || text.contains("NOREPLICAS"))
+}
+
+/// The text of an error reply.
+pub(crate) fn error_text(frame: &Resp3Frame) -> Option<String> {
+    match frame {
+        Resp3Frame::SimpleError { data, .. } => Some(data.to_string()),
+        Resp3Frame::BlobError { data, .. } => Some(String::from_utf8_lossy(data).into_owned()),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.fmt(f)
+    }
+}

@@ -1,0 +1,327 @@
+//! A node, wherever its server is found.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use fred::{
+    clients::{Client, Pool},
+    error::{Error, ErrorKind},
+    interfaces::ClientLike,
+    types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
+};
+use redlock_core::{
+    BackendError, LockBackend, LockValue, Resources, Vote,
+    redis::{Capabilities, RedisBackend, same_slot},
+};
+
+use crate::{doubt::Doubts, line::Line, link::Link, sender::Sender};
+
+/// One independent Redis node. Cheap to clone; clones are the same node.
+///
+/// See the [crate's documentation](crate) for the ways to reach one.
+#[derive(Clone)]
+pub struct FredNode(Arc<Node>);
+
+/// Settings of a [`FredNode`]; its last call says where the server is found.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FredNodeBuilder {
+    name: Option<String>,
+    key_prefix: String,
+    scripts_only: bool,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+impl FredNode {
+    /// The server at this URL, such as `redis://user:password@host:6379`, `redis-cluster://host` or
+    /// `redis-sentinel://host:26379?sentinelServiceName=name`, over one client that is connected when it is
+    /// first needed and again when its connection is lost.
+    ///
+    /// Nothing is sent, no runtime is needed, and the server need not be up. A cluster is one vote among
+    /// several, not a quorum of its own, as a failover inside it can forget a lock; several resources must
+    /// share a hash slot, by a `{tag}` in their names.
+    ///
+    /// # Errors
+    ///
+    /// When the URL makes no sense.
+    pub fn new(url: impl AsRef<str>) -> Result<Self, Error> {
+        Self::builder().open(url)
+    }
+
+    /// The server behind a client that you already have, which you have connected and which serves nothing
+    /// that blocks its connection.
+    ///
+    /// Its timeouts and its number of attempts are overridden for each command. Connections that are silent
+    /// are replaced, those to a cluster by calling `connect()`, which supersedes the task that was returned
+    /// to you.
+    ///
+    /// # Errors
+    ///
+    /// When the client has no reconnect policy, without which it would not survive a lost connection.
+    pub fn from_client(client: Client) -> Result<Self, Error> {
+        Self::builder().client(client)
+    }
+
+    /// The server behind a pool that you already have, as [`from_client`](Self::from_client). One client
+    /// is as good.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_client`](Self::from_client).
+    pub fn from_pool(pool: &Pool) -> Result<Self, Error> {
+        Self::builder().pool(pool)
+    }
+
+    /// A node with settings of your own.
+    pub const fn builder() -> FredNodeBuilder {
+        FredNodeBuilder {
+            name: None,
+            key_prefix: String::new(),
+            scripts_only: false,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl FredNodeBuilder {
+    /// Names the node in votes. Default: its address.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Put before every resource's name to make its key. Default: nothing.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.key_prefix = prefix.into();
+        self
+    }
+
+    /// Uses scripts even where the server has [native commands](redlock_core::redis): for a proxy that
+    /// closes the connection upon a command that it does not know.
+    pub const fn scripts_only(mut self) -> Self {
+        self.scripts_only = true;
+        self
+    }
+
+    /// How long connecting may take, with TLS and authentication. Default 1 s. It does not concern a client
+    /// or pool of yours.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a command may wait to be written and answered, and after what time without any answer,
+    /// though some are due, a connection is checked, to be replaced if a PING stays unanswered for half as
+    /// long again. Default 1 s.
+    ///
+    /// The vote itself is given up after the node timeout of the `Redlock`, which is usually shorter.
+    pub const fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// The server at this URL; see [`FredNode::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FredNode::new`].
+    pub fn open(self, url: impl AsRef<str>) -> Result<FredNode, Error> {
+        #[cfg(feature = "tls-rustls")]
+        if fred::rustls::crypto::CryptoProvider::get_default().is_none() {
+            // rustls panics without a provider; the application's own choice, made earlier, stays.
+            let _ = fred::rustls::crypto::ring::default_provider().install_default();
+        }
+        self.config(Config::from_url(url.as_ref())?)
+    }
+
+    /// The server that fred finds by this configuration, for RESP3 or TLS with certificates of your own;
+    /// otherwise as [`FredNode::new`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no address in it.
+    pub fn config(self, mut config: Config) -> Result<FredNode, Error> {
+        config.fail_fast = true;
+        let connection = ConnectionConfig {
+            connection_timeout: self.connect_timeout,
+            internal_command_timeout: self.connect_timeout,
+            max_command_attempts: 1,
+            tcp: TcpConfig {
+                nodelay: Some(true),
+                ..TcpConfig::default()
+            },
+            ..ConnectionConfig::default()
+        };
+        let template = Client::new(config, None, Some(connection), None);
+        let link = Link::own(template.clone(), self.connect_timeout);
+        self.node(&template, vec![link])
+    }
+
+    /// The server behind this client; see [`FredNode::from_client`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FredNode::from_client`].
+    pub fn client(self, client: Client) -> Result<FredNode, Error> {
+        self.given(&[client])
+    }
+
+    /// The server behind this pool; see [`FredNode::from_pool`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FredNode::from_pool`].
+    pub fn pool(self, pool: &Pool) -> Result<FredNode, Error> {
+        self.given(pool.clients())
+    }
+
+    fn given(self, clients: &[Client]) -> Result<FredNode, Error> {
+        if !clients.iter().all(ClientLike::has_reconnect_policy) {
+            let cause = "the client has no reconnect policy, and would not survive a lost connection; \
+                         set one with Builder::set_policy";
+            return Err(Error::new(ErrorKind::Config, cause));
+        }
+        let links = clients.iter().cloned().map(Link::given).collect();
+        self.node(&clients[0], links)
+    }
+
+    fn node(self, client: &Client, links: Vec<Link>) -> Result<FredNode, Error> {
+        let address = address_of(&client.client_config().server);
+        let address = address.ok_or_else(|| Error::new(ErrorKind::Config, "no address"))?;
+        let line = |link| Line::new(link, self.response_timeout);
+        Ok(FredNode(Arc::new(Node {
+            name: self.name.unwrap_or(address),
+            key_prefix: self.key_prefix,
+            clustered: client.is_clustered(),
+            capabilities: if self.scripts_only {
+                Capabilities::scripts_only()
+            } else {
+                Capabilities::default()
+            },
+            lines: links.into_iter().map(line).collect(),
+            doubts: Doubts::new(),
+        })))
+    }
+}
+
+struct Node {
+    name: String,
+    key_prefix: String,
+    clustered: bool,
+    /// Learned once for all clients.
+    capabilities: Capabilities,
+    /// One for each client; never empty.
+    lines: Vec<Arc<Line>>,
+    doubts: Doubts,
+}
+
+impl Node {
+    /// For one operation with this value: all of them go over the same client, in order.
+    fn backend(&self, value: &LockValue) -> RedisBackend<Sender> {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        let lines = u64::try_from(self.lines.len()).unwrap_or(1);
+        let line = usize::try_from(hasher.finish() % lines).unwrap_or(0);
+        RedisBackend::new(Sender::new(&self.lines[line]))
+            .key_prefix(&self.key_prefix)
+            .capabilities(self.capabilities.clone())
+    }
+}
+
+/// An acquire that ends, or is dropped, without an answer is in doubt.
+struct Acquiring<'a> {
+    doubts: &'a Doubts,
+    value: &'a LockValue,
+    backend: RedisBackend<Sender>,
+}
+
+impl Drop for Acquiring<'_> {
+    fn drop(&mut self) {
+        let open = &self.backend.client().open;
+        if open.load(SeqCst) {
+            self.doubts.add(self.value, Arc::clone(open));
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl LockBackend for FredNode {
+    async fn acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError> {
+        let acquiring = Acquiring {
+            doubts: &self.0.doubts,
+            value,
+            backend: self.0.backend(value),
+        };
+        acquiring.backend.acquire(resources, value, ttl).await
+    }
+
+    async fn release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+    ) -> Result<Vote, BackendError> {
+        let backend = self.0.backend(value);
+        self.0.doubts.release(backend.clone(), resources, value);
+        backend.release(resources, value).await
+    }
+
+    async fn extend(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+    ) -> Result<Vote, BackendError> {
+        self.0.backend(value).extend(resources, value, ttl).await
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some(self.0.name.as_str().into())
+    }
+
+    fn check(&self, resources: &Resources) -> Result<(), String> {
+        if self.0.clustered {
+            same_slot(&self.0.key_prefix, resources)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for FredNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FredNode")
+            .field("name", &self.0.name)
+            .field("state", &self.0.lines)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The address in one spelling; of several, however they are listed, the same.
+fn address_of(server: &ServerConfig) -> Option<String> {
+    let hosts = server.hosts();
+    let spelled = hosts
+        .iter()
+        .map(|host| host.to_string().to_ascii_lowercase());
+    let first = spelled.min()?;
+    Some(match server {
+        ServerConfig::Sentinel { service_name, .. } => {
+            format!("{service_name} of sentinel {first}")
+        }
+        server if server.is_clustered() => format!("cluster {first}"),
+        _ => first,
+    })
+}

@@ -1,0 +1,367 @@
+//! Servers that hang, die and come back, and networks that lose what they carry.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{
+    TTL, alone, bad, bad_client, bad_pool, before_cluster, calls, cluster_url, eventually,
+    eventually_clean, nodes, works, works_again,
+};
+use fred::{
+    clients::{Client, Pool},
+    interfaces::ClientLike,
+};
+use redlock_core::{Error, LockBackend, LockValue, Redlock, Resources};
+use redlock_fred::{FredNode, FredNodeBuilder, fred};
+use redlock_test::{
+    proxy::Proxy,
+    server::{RedisCluster, RedisServer},
+};
+use tokio::time::{sleep, timeout};
+
+/// Notices silence soon.
+fn quick() -> FredNodeBuilder {
+    let quick = Duration::from_millis(300);
+    FredNode::builder()
+        .response_timeout(quick)
+        .connect_timeout(quick)
+}
+
+async fn warm(redlock: &Redlock) {
+    works(redlock, &["warm"]).await;
+}
+
+/// Own, given, pooled: a node of each kind at this URL.
+async fn every_kind(builder: FredNodeBuilder, url: &str) -> [FredNode; 3] {
+    [
+        builder.clone().open(url).unwrap(),
+        builder.clone().client(bad_client(url).await).unwrap(),
+        builder.pool(&bad_pool(url, 2).await).unwrap(),
+    ]
+}
+
+/// Lets the server execute an acquire, loses its reply, and cuts the connection; a new one works.
+async fn loses_the_reply(server: &RedisServer, proxy: &Proxy, node: FredNode) {
+    works_again(&alone(node.clone()), "b").await;
+    let before = calls(server, "set");
+    proxy.lose_replies();
+    let value = LockValue::random();
+    let resources = Resources::new(["b"]).unwrap();
+    let attempt = {
+        let (node, resources, value) = (node.clone(), resources.clone(), value.clone());
+        tokio::spawn(async move { node.acquire(&resources, &value, TTL).await })
+    };
+    eventually("the server has executed it", || {
+        calls(server, "set") > before
+    })
+    .await;
+    proxy.cut();
+    // The client pauses for longer than this before it connects again.
+    sleep(Duration::from_millis(20)).await;
+    proxy.resume();
+    let error = attempt.await.unwrap().unwrap_err();
+    assert!(error.may_have_happened(), "{error}");
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(calls(server, "set"), before + 1);
+    while node.release(&resources, &value).await.is_err() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(server.keys().is_empty());
+}
+
+#[tokio::test]
+async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    for node in every_kind(FredNode::builder(), &proxy.url()).await {
+        loses_the_reply(&server, &proxy, node).await;
+    }
+}
+
+#[tokio::test]
+async fn nor_in_a_cluster() {
+    let cluster = RedisCluster::start();
+    let proxies = before_cluster(cluster.members()).await;
+    // The first member has the slot of the resource.
+    let (server, proxy) = (&cluster.members()[0], &proxies[0]);
+    for node in every_kind(FredNode::builder(), &cluster_url(&proxy.url())).await {
+        loses_the_reply(server, proxy, node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    for node in every_kind(quick(), &proxy.url()).await {
+        // Every operation is dropped long before the response timeout.
+        let redlock = Redlock::builder([node]).retry_count(0);
+        let redlock = redlock
+            .node_timeout(Duration::from_millis(50))
+            .build()
+            .unwrap();
+        works_again(&redlock, "a").await;
+        proxy.stall();
+        works_again(&redlock, "b").await;
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_connection_to_one_member_of_a_cluster_is_replaced() {
+    let cluster = RedisCluster::start();
+    let proxies = before_cluster(cluster.members()).await;
+    for node in every_kind(quick(), &cluster_url(&proxies[1].url())).await {
+        let redlock = alone(node);
+        // What stalled for the node before has also stalled for this one.
+        works_again(&redlock, "b").await;
+        works_again(&redlock, "a").await;
+        proxies[0].stall();
+        works_again(&redlock, "b").await;
+        works_again(&redlock, "a").await;
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_lands_after_its_release_leaves_no_ghost_lock() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let resources = Resources::new(["ghost"]).unwrap();
+    for node in every_kind(quick(), &proxy.url()).await {
+        works_again(&alone(node.clone()), "warm").await;
+        let value = LockValue::random();
+        let open = proxy.open();
+        proxy.stall();
+        let asked = node.acquire(&resources, &value, TTL);
+        assert!(timeout(Duration::from_millis(50), asked).await.is_err());
+        // Written to the old connection, a release would wait there behind the SET.
+        while proxy.open() <= open {
+            let _ = node.extend(&resources, &value, TTL).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+        while node.release(&resources, &value).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let before = calls(&server, "set");
+        proxy.resume();
+        eventually("the late SET has landed", || calls(&server, "set") > before).await;
+        eventually_clean(std::slice::from_ref(&server)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_acquire_that_was_dropped_leaves_no_key_whenever_it_is_dropped() {
+    let servers = RedisServer::start_many(3);
+    let redlock = Redlock::new(nodes(servers.iter().map(RedisServer::url))).unwrap();
+    warm(&redlock).await;
+    servers[1].pause();
+    for number in 0..100 {
+        let moment = Duration::from_micros(number * 20);
+        drop(timeout(moment, redlock.try_acquire(format!("r{number}"), TTL)).await);
+    }
+    servers[1].resume();
+    eventually_clean(&servers).await;
+}
+
+#[tokio::test]
+async fn an_acquire_that_was_not_sent_does_not_land_later() {
+    let mut server = RedisServer::start();
+    let address = server.address();
+    let client = bad(&server.url(), true)
+        .set_policy(fred::types::config::ReconnectPolicy::new_constant(0, 2000))
+        .build()
+        .unwrap();
+    client.init().await.unwrap();
+    let node = quick().client(client.clone()).unwrap();
+    let resources = Resources::new(["late"]).unwrap();
+    server.kill();
+    sleep(Duration::from_millis(100)).await;
+    // fred waits for its reconnect delay and says meanwhile that it is connected.
+    assert!(client.is_connected(), "{address}");
+    let value = LockValue::random();
+    let asked = node.acquire(&resources, &value, TTL);
+    assert!(timeout(Duration::from_millis(50), asked).await.is_err());
+    server.restart();
+    let redlock = alone(node);
+    works_again(&redlock, "other").await;
+    assert_eq!(server.cli(&["EXISTS", "late"]), "0");
+    assert_eq!(calls(&server, "set"), 1);
+}
+
+/// How many connections the server has accepted, this question's included.
+fn dials(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "stats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_answers_late_keeps_its_connections() {
+    let server = RedisServer::start();
+    let patient = FredNode::builder().response_timeout(Duration::from_secs(2));
+    let nodes = every_kind(patient, &server.url()).await;
+    for node in &nodes {
+        works(&alone(node.clone()), &["a"]).await;
+    }
+    let before = dials(&server);
+    let resources = Resources::new(["late"]).unwrap();
+    let value = LockValue::random();
+    server.pause();
+    for node in &nodes {
+        let asked = node.acquire(&resources, &value, TTL);
+        assert!(timeout(Duration::from_millis(10), asked).await.is_err());
+    }
+    // It is silent for longer than it may be, but answers the PING that is then sent.
+    sleep(Duration::from_millis(2400)).await;
+    server.resume();
+    sleep(Duration::from_secs(1)).await;
+    for node in &nodes {
+        let _ = node.release(&resources, &value).await.unwrap();
+    }
+    assert_eq!(dials(&server), before + 1);
+}
+
+#[tokio::test]
+async fn a_hung_server_costs_bounded_time_and_is_used_again() {
+    let server = RedisServer::start();
+    for node in every_kind(quick(), &server.url()).await {
+        let resources = Resources::new(["a"]).unwrap();
+        let redlock = alone(node.clone());
+        warm(&redlock).await;
+        server.pause();
+        for _ in 0..3 {
+            let start = Instant::now();
+            let value = LockValue::random();
+            assert!(node.acquire(&resources, &value, TTL).await.is_err());
+            assert!(node.release(&resources, &value).await.is_err());
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "{:?}",
+                start.elapsed()
+            );
+        }
+        server.resume();
+        works_again(&redlock, "b").await;
+        eventually_clean(std::slice::from_ref(&server)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_down_at_first_killed_and_restarted_is_used_again() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let own = alone(quick().open(server.url()).unwrap());
+    let start = Instant::now();
+    assert!(matches!(
+        own.acquire("a", TTL).await,
+        Err(Error::NoQuorum(_))
+    ));
+    assert!(
+        start.elapsed() < Duration::from_millis(400),
+        "refused at once"
+    );
+    server.restart();
+    works_again(&own, "a").await;
+    let given = bad_client(&server.url()).await;
+    let given = alone(quick().client(given).unwrap());
+    works(&given, &["a"]).await;
+    server.kill();
+    for redlock in [&own, &given] {
+        assert!(matches!(
+            redlock.acquire("a", TTL).await,
+            Err(Error::NoQuorum(_))
+        ));
+    }
+    server.restart();
+    works_again(&own, "a").await;
+    works_again(&given, "a").await;
+}
+
+#[tokio::test]
+async fn servers_restarted_while_idle_cost_no_attempt() {
+    let mut server = RedisServer::start();
+    let redlock = alone(FredNode::new(server.url()).unwrap());
+    warm(&redlock).await;
+    server.restart();
+    sleep(Duration::from_millis(100)).await;
+    works(&redlock, &["a"]).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_down_is_found_again() {
+    let mut cluster = RedisCluster::start();
+    let url = cluster_url(&cluster.urls()[0]);
+    let nodes = every_kind(quick(), &url).await.map(alone);
+    for redlock in &nodes {
+        works(redlock, &["a"]).await;
+    }
+    cluster.members_mut().iter_mut().for_each(RedisServer::kill);
+    for redlock in &nodes {
+        let error = redlock.acquire("a", TTL).await.unwrap_err();
+        assert!(matches!(error, Error::NoQuorum(_)), "{error}");
+    }
+    cluster
+        .members_mut()
+        .iter_mut()
+        .for_each(RedisServer::restart);
+    for redlock in &nodes {
+        works_again(redlock, "a").await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt() {
+    let master = RedisServer::start();
+    let server = RedisServer::start();
+    let own: FredNode = quick().open(server.url()).unwrap();
+    let given: Client = bad_client(&server.url()).await;
+    let nodes = [own, quick().client(given).unwrap()].map(alone);
+    for redlock in &nodes {
+        works(redlock, &["a"]).await;
+    }
+    let port = master.address().port().to_string();
+    assert_eq!(server.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+    let (before, start) = (dials(&server), Instant::now());
+    while start.elapsed() < Duration::from_secs(1) {
+        for redlock in &nodes {
+            assert!(redlock.try_acquire("b", TTL).await.is_err());
+        }
+    }
+    let dialled = dials(&server) - before;
+    assert!((4..30).contains(&dialled), "{dialled} dials in a second");
+    assert_eq!(server.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    for redlock in &nodes {
+        works_again(redlock, "b").await;
+    }
+}
+
+#[tokio::test]
+async fn all_about_one_lock_goes_over_one_client_of_a_pool() {
+    let server = RedisServer::start();
+    let mut proxies = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let proxy = Proxy::start(server.address()).await.unwrap();
+        clients.push(bad_client(&proxy.url()).await);
+        proxies.push(proxy);
+    }
+    let pool = Pool::from_clients(clients).unwrap();
+    let patient = FredNode::builder().response_timeout(TTL);
+    let node = patient.pool(&pool).unwrap();
+    proxies[1].stall();
+    let mut outcomes = [0, 0];
+    for number in 0..20 {
+        let resources = Resources::new([format!("r{number}")]).unwrap();
+        let value = LockValue::random();
+        let limit = Duration::from_millis(100);
+        let acquired = timeout(limit, node.acquire(&resources, &value, TTL)).await;
+        let extended = timeout(limit, node.extend(&resources, &value, TTL)).await;
+        let released = timeout(limit, node.release(&resources, &value)).await;
+        assert_eq!(acquired.is_ok(), extended.is_ok());
+        assert_eq!(acquired.is_ok(), released.is_ok());
+        outcomes[usize::from(acquired.is_ok())] += 1;
+    }
+    assert!(!outcomes.contains(&0), "all clients are used: {outcomes:?}");
+}
