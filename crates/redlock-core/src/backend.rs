@@ -241,6 +241,14 @@ impl BackendError {
         self
     }
 
+    /// Says that what was asked may have happened all the same, now or later; the opposite of
+    /// [`not_executed`](Self::not_executed).
+    #[must_use]
+    pub fn perhaps_executed(mut self) -> Self {
+        self.may_have_happened = true;
+        self
+    }
+
     /// Why the node gave no usable answer.
     #[must_use]
     pub const fn kind(&self) -> BackendErrorKind {

@@ -129,17 +129,22 @@ impl Reply {
 /// The error that stands for an error reply, of which `text` is the whole line after the `-`, such as
 /// `NOPERM this user has no permissions to run the 'eval' command`.
 ///
-/// Nothing was executed. It is of the kind [`Unsupported`](BackendErrorKind::Unsupported) if the server
-/// does not have the command or this form of it, or does not permit it, upon which another way is tried.
+/// Nothing was executed, unless it is not a server's code in capitals that the text begins with but, for
+/// example, a proxy's `upstream failure`. It is of the kind [`Unsupported`](BackendErrorKind::Unsupported) if
+/// the server does not have the command or this form of it, or does not permit it, upon which another
+/// way is tried.
 pub fn error_reply(
     text: &str,
     source: impl Into<Box<dyn error::Error + Send + Sync>>,
 ) -> BackendError {
-    const REFUSALS: [&str; 4] = [
+    const REFUSALS: [&str; 6] = [
         "NOPERM",
         "ERR unknown command",
         "ERR unsupported command",
         "ERR syntax error",
+        // In a script, before it has written anything.
+        "ERR ACL failure in script",
+        "ERR The user executing the script can't run this command",
     ];
     let refused = REFUSALS.iter().any(|start| text.starts_with(start));
     let kind = if refused {
@@ -147,7 +152,13 @@ pub fn error_reply(
     } else {
         BackendErrorKind::Server
     };
-    BackendError::new(kind, source).not_executed()
+    let code = text.split(' ').next().unwrap_or_default();
+    let error = BackendError::new(kind, source);
+    if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        error.not_executed()
+    } else {
+        error
+    }
 }
 
 /// A script of the protocol.
@@ -272,16 +283,31 @@ impl<C: RedisClient> RedisBackend<C> {
                 Ok(self.client.command(&words).await?.integer()? == 1)
             }
             Way::DelEx | Way::DelIfEq => {
-                let mut all = true;
+                let (mut all, mut some, mut failure) = (true, false, None);
                 for key in keys {
                     // Never DELEX without its condition: that deletes whatever is there.
                     let words: &[&str] = match way {
                         Way::DelEx => &["DELEX", key, "IFEQ", value],
                         _ => &["DELIFEQ", key, value],
                     };
-                    all &= self.client.command(words).await?.integer()? == 1;
+                    let reply = self.client.command(words).await;
+                    match reply.and_then(Reply::integer) {
+                        Ok(deleted) => {
+                            some = true;
+                            all &= deleted == 1;
+                        }
+                        // Another key may be fine all the same.
+                        Err(error) => failure = failure.or(Some(error)),
+                    }
                 }
-                Ok(all)
+                match failure {
+                    None => Ok(all),
+                    Some(refusal) if !some => Err(refusal),
+                    Some(failure) => {
+                        let cause = format!("of one of them: {failure}");
+                        Err(BackendError::new(BackendErrorKind::Server, cause))
+                    }
+                }
             }
             Way::SetIfEq => {
                 let key = &keys[0];
