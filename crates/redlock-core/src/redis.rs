@@ -18,17 +18,21 @@
 //! | release several | a script | `DELEX` or `DELIFEQ`, one by one |
 //! | extend one resource | a script | `PTTL`, then `SET … IFEQ … PX` (Redis 8.4, Valkey 8.1) |
 //! | extend several | a script | not possible |
+//! | inspect | `PTTL`, then `GET` | |
 //!
 //! An extension prefers the script, because only that can compare the remaining ttl, which must not be
 //! shortened, in the same step. A server that allows no scripts and has no native command answers with
 //! an error of the kind [`Unsupported`](BackendErrorKind::Unsupported) that names every way it refused.
+//!
+//! An inspection reads at two moments: when the key changes hands between them, it tells the new
+//! holder with the remaining time of the one before.
 
 use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, RawValue, Resources, Vote,
     capabilities::{Way, no_way},
     validity::whole_millis,
 };
@@ -66,7 +70,8 @@ pub trait RedisClient: fmt::Debug + Send + Sync + 'static {
 
     /// Any other command; its key, if it has one, is the second word, unless the server is no cluster.
     ///
-    /// The default sends nothing, so that everything is done by scripts.
+    /// The default sends nothing, so that everything is done by scripts, except for inspections, which are
+    /// not supported then.
     async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
         let _ = words;
         let cause = "the client sends no other commands";
@@ -89,6 +94,8 @@ pub enum Reply {
     Nil,
     /// An integer.
     Integer(i64),
+    /// A bulk string, whatever is in it.
+    Bulk(RawValue),
     /// Anything else, as it is to be shown in an error.
     Other(String),
 }
@@ -115,6 +122,19 @@ impl Reply {
     pub fn integer(self) -> Result<i64, BackendError> {
         match self {
             Self::Integer(number) => Ok(number),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// What a key carries; `None` for nil.
+    ///
+    /// # Errors
+    ///
+    /// For any other reply.
+    pub fn value(self) -> Result<Option<RawValue>, BackendError> {
+        match self {
+            Self::Bulk(value) => Ok(Some(value)),
+            Self::Nil => Ok(None),
             other => Err(other.unexpected()),
         }
     }
@@ -173,6 +193,9 @@ script!(ACQUIRE, "lua/acquire.lua");
 script!(RELEASE, "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
 
+/// What PTTL answers where there is no key.
+const MISSING: i64 = -2;
+
 /// The [`LockBackend`] of everything that speaks Redis, over a [`RedisClient`].
 #[derive(Clone, Debug)]
 pub struct RedisBackend<C> {
@@ -212,13 +235,15 @@ impl<C: RedisClient> RedisBackend<C> {
 
     /// The keys of these resources, in their order.
     pub fn keys<'a>(&'a self, resources: &'a Resources) -> impl Iterator<Item = Cow<'a, str>> {
-        resources.iter().map(|name| {
-            if self.prefix.is_empty() {
-                Cow::Borrowed(name.as_str())
-            } else {
-                Cow::Owned(format!("{}{name}", self.prefix))
-            }
-        })
+        resources.iter().map(|name| self.key(name))
+    }
+
+    fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.prefix.is_empty() {
+            name.into()
+        } else {
+            format!("{}{name}", self.prefix).into()
+        }
     }
 
     /// Does it in the first of these ways that the server has, the ones that it has refused before last.
@@ -371,6 +396,19 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
             _ => &[Way::ExtendScript],
         };
         self.by(ways, resources, value, Some(ttl)).await
+    }
+
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let key = self.key(resource);
+        let left = self.client.command(&["PTTL", &key]).await?.integer()?;
+        // What is set only now is not what was asked for, and its expiry is not known.
+        if left == MISSING {
+            return Ok(None);
+        }
+        let value = self.client.command(&["GET", &key]).await?.value()?;
+        // Negative for a key without an expiry.
+        let remaining = u64::try_from(left).ok().map(Duration::from_millis);
+        Ok(value.map(|value| Holder::new(value, remaining)))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
