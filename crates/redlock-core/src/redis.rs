@@ -415,3 +415,88 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         self.client.name()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+
+    /// A server that gives these replies to commands, one after the other.
+    #[derive(Debug)]
+    struct Scripted(Mutex<VecDeque<(&'static str, Reply)>>);
+
+    #[async_trait]
+    impl RedisClient for Scripted {
+        async fn set(&self, _: &str, _: &str, _: u64) -> Result<bool, BackendError> {
+            unreachable!("an inspection sets nothing")
+        }
+
+        async fn eval(&self, _: &str, _: &[Cow<'_, str>], _: &[&str]) -> Result<i64, BackendError> {
+            unreachable!("an inspection runs no script")
+        }
+
+        async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
+            let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (expected, reply) = replies.pop_front().expect("no further command");
+            assert_eq!(words.join(" "), expected);
+            Ok(reply)
+        }
+    }
+
+    async fn inspect<const N: usize>(
+        replies: [(&'static str, Reply); N],
+    ) -> Result<Option<Holder>, BackendError> {
+        let client = Scripted(Mutex::new(replies.into()));
+        let backend = RedisBackend::new(client).key_prefix("p:");
+        let answer = backend.inspect("a").await;
+        let left = backend.client().0.lock().unwrap().len();
+        assert_eq!(left, 0, "commands that were not sent");
+        answer
+    }
+
+    fn value() -> Reply {
+        Reply::Bulk("x".into())
+    }
+
+    #[tokio::test]
+    async fn an_inspection_reads_the_expiry_and_then_the_value() {
+        let held = [("PTTL p:a", Reply::Integer(1500)), ("GET p:a", value())];
+        let holder = Holder::new("x", Duration::from_millis(1500));
+        assert_eq!(inspect(held).await.unwrap(), Some(holder));
+
+        let endless = [("PTTL p:a", Reply::Integer(-1)), ("GET p:a", value())];
+        let holder = Holder::new("x", None);
+        assert_eq!(inspect(endless).await.unwrap(), Some(holder));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_at_either_moment_is_free() {
+        let missing = [("PTTL p:a", Reply::Integer(-2))];
+        assert_eq!(inspect(missing).await.unwrap(), None);
+
+        let gone = [("PTTL p:a", Reply::Integer(5)), ("GET p:a", Reply::Nil)];
+        assert_eq!(inspect(gone).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn no_reply_is_taken_for_another() {
+        let bulk = || Reply::Bulk("OK".into());
+        assert!(bulk().granted().is_err());
+        assert!(bulk().integer().is_err());
+        for reply in [Reply::Ok, Reply::Integer(1), Reply::Other("x".into())] {
+            assert!(reply.clone().value().is_err());
+            let answers = [("PTTL p:a", Reply::Integer(5)), ("GET p:a", reply)];
+            assert!(inspect(answers).await.is_err());
+        }
+        let error = Reply::Bulk("0123456789".into()).integer().unwrap_err();
+        let shown = error.to_string();
+        assert_eq!(
+            shown,
+            "server error: unexpected reply: Bulk(RawValue(0123…))"
+        );
+    }
+}
