@@ -88,8 +88,8 @@ mod tests {
         )
     }
 
-    fn held(value: &str, seconds: u64) -> Answer {
-        Some(Some(Holder::new(value, Duration::from_secs(seconds))))
+    fn holder(value: &str, seconds: u64) -> Holder {
+        Holder::new(value, Duration::from_secs(seconds))
     }
 
     fn on(answers: &[Answer], wanted: impl Fn(&Answer) -> bool) -> usize {
@@ -135,7 +135,9 @@ mod tests {
             return;
         }
         let seconds = u64::try_from(more).unwrap();
-        for answer in [None, Some(None), held("a", seconds), held("b", 2)] {
+        let holders = [holder("a", seconds), holder("b", 2)];
+        let held = holders.map(|holder| Some(Some(holder)));
+        for answer in [None, Some(None)].into_iter().chain(held) {
             answers.push(answer);
             walk(more - 1, answers);
             answers.pop();
@@ -151,13 +153,12 @@ mod tests {
 
     #[test]
     fn what_never_ends_outlasts_everything() {
-        let for_ever = Some(Some(Holder::new("a", None)));
-        let mut answers = [held("a", 3), for_ever.clone(), held("a", 5)];
-        assert_eq!(
-            verdict(&answers),
-            Verdict::HeldBy(Holder::new("a", Duration::from_secs(5)))
-        );
-        answers[0] = for_ever;
-        assert_eq!(verdict(&answers), Verdict::HeldBy(Holder::new("a", None)));
+        let for_ever = Holder::new("a", None);
+        let held = |holders: [&Holder; 3]| Verdict::of(holders.map(|it| Some(Some(it))));
+        let [short, long] = [holder("a", 3), holder("a", 5)];
+        let verdict = held([&short, &for_ever, &long]);
+        assert_eq!(verdict, Verdict::HeldBy(long.clone()));
+        let verdict = held([&for_ever, &for_ever, &long]);
+        assert_eq!(verdict, Verdict::HeldBy(for_ever));
     }
 }

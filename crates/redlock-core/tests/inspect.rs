@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{everything::everything, *};
 use redlock_core::{
-    BackendErrorKind, Error, Holder, Inspection, InvalidRequest, LockBackend, LockValue, Redlock,
-    Resources, Verdict,
+    BackendError, BackendErrorKind, Error, Holder, Inspection, InvalidRequest, LockBackend,
+    LockValue, NodeInspection, Redlock, Resources, Verdict,
 };
 use redlock_test::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
@@ -27,7 +27,7 @@ async fn take(nodes: &[Node], ttl: Duration) -> LockValue {
 }
 
 fn answers(inspection: &Inspection) -> Vec<String> {
-    let answer = |node: &redlock_core::NodeInspection| match node.answer() {
+    let answer = |node: &NodeInspection| match node.answer() {
         Ok(Some(_)) => "held".to_owned(),
         Ok(None) => "free".to_owned(),
         Err(error) => error.to_string(),
@@ -46,7 +46,7 @@ async fn a_lock_is_told_with_what_is_left_of_it_until_it_is_released() {
         let inspection = redlock.inspect(name).await.unwrap();
         let holder = Holder::new(lock.value(), ms(8_500));
         assert_eq!(inspection.verdict(), &Verdict::HeldBy(holder.clone()));
-        let names: Vec<_> = inspection.iter().map(|node| node.node()).collect();
+        let names: Vec<_> = inspection.iter().map(NodeInspection::node).collect();
         assert_eq!(names, redlock.nodes().collect::<Vec<_>>());
         for node in &inspection {
             assert_eq!(node.answer().unwrap(), Some(&holder));
@@ -102,9 +102,9 @@ async fn a_node_that_hangs_costs_only_its_answer() {
     let inspection = inspect(&redlock).await;
     assert_eq!(start.elapsed(), NODE_TIMEOUT);
     assert_eq!(answers(&inspection), ["timed out", "held", "held"]);
-    let took: Vec<_> = inspection.iter().map(|node| node.took()).collect();
+    let took: Vec<_> = inspection.iter().map(NodeInspection::took).collect();
     assert_eq!(took, [NODE_TIMEOUT, ms(30), Duration::ZERO], "all at once");
-    let holder = Holder::new(lock.value(), TTL - ms(30));
+    let holder = Holder::new(lock.value(), ms(9_970));
     assert_eq!(inspection.verdict(), &Verdict::HeldBy(holder));
 
     nodes[1].on(Operation::Inspect, HUNG);
@@ -127,7 +127,7 @@ async fn a_node_that_panics_or_cannot_tell_is_a_node_without_an_answer() {
     assert_eq!(inspection.verdict(), &Verdict::Unknown);
     let kinds = inspection
         .iter()
-        .map(|node| node.answer().err().map(redlock_core::BackendError::kind));
+        .map(|node| node.answer().err().map(BackendError::kind));
     assert_eq!(
         kinds.collect::<Vec<_>>(),
         [
