@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, BackendErrorKind, Vote, redis::RedisBackend};
+use redlock_core::{BackendError, BackendErrorKind, redis::RedisBackend};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -73,11 +73,11 @@ impl<C: Shareable> Line<C> {
     }
 
     /// The answer to what was sent on this line, or a timeout once the line has been silent for so long.
-    pub(crate) async fn answer(
+    pub(crate) async fn answer<T>(
         self: &Arc<Self>,
         silence: Duration,
-        sent: impl Future<Output = Result<Vote, BackendError>>,
-    ) -> Result<Vote, BackendError> {
+        sent: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
         let waiting = Waiting::new(self);
         let mut silent = pin!(self.silent.notified());
         silent.as_mut().enable();
@@ -248,7 +248,7 @@ pub(crate) async fn within<T>(
 #[cfg(test)]
 mod tests {
     use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
-    use redlock_core::{LockBackend, LockValue, Resources};
+    use redlock_core::{LockBackend, LockValue, Resources, Vote};
 
     use super::*;
     use crate::connection::Protocol;

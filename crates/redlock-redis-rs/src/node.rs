@@ -7,7 +7,9 @@ use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
     aio::ConnectionLike,
 };
-use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote, forward_backend};
+use redlock_core::{
+    BackendError, Holder, LockBackend, LockValue, Resources, Vote, forward_backend,
+};
 
 use crate::{
     connection::{Protocol, Shareable, condemns},
@@ -352,6 +354,21 @@ impl<S: Source> LockBackend for Node<S> {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.run(Operation::Extend(ttl), resources, value).await
+    }
+
+    /// A replica can answer, too: that is no sign of a useful connection.
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let lease = self.source.lease().await;
+        let lease = lease.map_err(BackendError::not_executed)?;
+        let line = Arc::clone(self.source.line(&lease));
+        let sent = line.backend.inspect(resource);
+        let answer = line.answer(self.response_timeout, sent).await;
+        if let Err(error) = &answer
+            && self.source.condemns(error)
+        {
+            self.source.discard(lease, error);
+        }
+        answer
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
