@@ -347,8 +347,8 @@ async fn an_unknown_master_name_is_said() {
 
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused() {
-    let none: [&str; 0] = [];
-    assert!(SentinelNode::new(none, "m").is_err());
+    let nobody: [&str; 0] = [];
+    assert!(SentinelNode::new(nobody, "m").is_err());
     assert!(SentinelNode::new(["http://h"], "m").is_err());
     let bad = SentinelNode::builder().server("http://master");
     assert!(bad.open(["redis://h:26379"], "m").is_err());
