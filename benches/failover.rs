@@ -30,10 +30,10 @@ async fn main() {
             .map(RedisServer::url)
             .collect();
         let end = Instant::now() + WATCHED;
-        let node = SentinelNode::new(&urls[..], "mymaster").expect("URLs");
+        let node = SentinelNode::new(urls.clone(), "mymaster").expect("URLs");
         let ours = tokio::spawn(ours(node, end));
         let server = SentinelServerType::Master;
-        let client = SentinelClient::build(urls, "mymaster".to_owned(), None, server);
+        let client = SentinelClient::build(urls, "mymaster", None, server);
         let stock = tokio::spawn(stock(client.expect("URLs"), end));
         sleep(Duration::from_secs(1)).await;
         match event {

@@ -10,9 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote, validity::whole_millis,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Resources, Vote,
+    validity::whole_millis,
 };
-use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior::Immediate};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 /// An `SQLite` database as a node. Clones share one connection; every process opens the file for itself.
@@ -48,6 +49,7 @@ const FORGET_EXPIRED: &str = "DELETE FROM leases WHERE until < ?1";
 const ACQUIRE: &str = "INSERT INTO leases VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 const RELEASE: &str = "DELETE FROM leases WHERE name = ?1 AND value = ?2";
 const EXTEND: &str = "UPDATE leases SET until = max(until, ?3) WHERE name = ?1 AND value = ?2";
+const INSPECT: &str = "SELECT value, until - ?2 FROM leases WHERE name = ?1 AND until >= ?2";
 
 impl SqliteNode {
     /// Opens the database, or creates it. This blocks.
@@ -79,10 +81,18 @@ impl SqliteNode {
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
         let (names, value) = (names.clone(), value.clone());
+        self.run(move |connection| vote(connection, operation, &names, &value))
+            .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, BackendError> {
         // First come, first served. The guard goes with the work, so that the next one waits for it even if
         // its own caller is gone.
         let mut connection = Arc::clone(&self.connection).lock_owned().await;
-        spawn_blocking(move || vote(&mut connection, operation, &names, &value))
+        spawn_blocking(move || work(&mut connection))
             .await
             .map_err(|error| BackendError::new(BackendErrorKind::Server, error))?
             .map_err(backend_error)
@@ -115,6 +125,19 @@ fn vote(
         transaction.commit()?;
     }
     Ok(Vote::granted_if(all))
+}
+
+/// Only reads, and waits for nobody who writes.
+fn holder(connection: &Connection, name: &str) -> rusqlite::Result<Option<Holder>> {
+    let now: i64 = connection.query_row(NOW, (), |row| row.get(0))?;
+    let lease = connection.query_row(INSPECT, (name.as_bytes(), now), |row| {
+        let (value, left): (String, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Holder::new(
+            value,
+            Duration::from_millis(left.unsigned_abs()),
+        ))
+    });
+    lease.optional()
 }
 
 /// The last millisecond of a lease. The clock is rounded down, so that this one has to pass as a whole.
@@ -157,6 +180,11 @@ impl LockBackend for SqliteNode {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.ask(Operation::Extend(ttl), names, value).await
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Option<Holder>, BackendError> {
+        let name = name.to_owned();
+        self.run(move |connection| holder(connection, &name)).await
     }
 
     /// The whole path of the file, so that none is counted as two nodes.

@@ -112,6 +112,40 @@ async fn several_resources_without_scripts_are_taken_and_freed_but_not_extended(
 }
 
 #[tokio::test]
+async fn one_key_that_cannot_be_released_does_not_keep_the_others() {
+    let server = valkey();
+    let node = RedisNode::new(without_scripts(&server)).unwrap();
+    let resources = Resources::new(["a", "b", "c"]).unwrap();
+    let value = LockValue::random();
+    assert_eq!(
+        node.acquire(&resources, &value, TTL).await.unwrap(),
+        Vote::Granted
+    );
+    for broken in [&["DEL", "a"][..], &["LPUSH", "a", "x"]] {
+        let _ = server.cli(broken);
+    }
+    let error = node.release(&resources, &value).await.unwrap_err();
+    assert_eq!(error.kind(), BackendErrorKind::Server, "{error}");
+    assert!(error.may_have_happened(), "it was done in part");
+    assert_eq!(server.keys(), ["a"]);
+}
+
+#[tokio::test]
+async fn scripts_that_may_not_do_what_they_do_are_no_way() {
+    let server = valkey();
+    let rule = "ACL SETUSER app on >pw ~* +@all -get -pexpire";
+    assert_eq!(server.cli(&rule.split(' ').collect::<Vec<_>>()), "OK");
+    let node = RedisNode::new(format!("redis://app:pw@{}", server.address())).unwrap();
+    let redlock = Redlock::new([node]).unwrap();
+    let lock = redlock.acquire(["a", "b"], TTL).await.unwrap();
+    lock.release().await.unwrap();
+    let mut lock = redlock.acquire("a", TTL).await.unwrap();
+    lock.extend(2 * TTL).await.unwrap();
+    lock.release().await.unwrap();
+    assert!(server.keys().is_empty());
+}
+
+#[tokio::test]
 async fn a_server_with_neither_scripts_nor_native_commands_says_so() {
     let server = RedisServer::start();
     let node = RedisNode::new(without_scripts(&server)).unwrap();

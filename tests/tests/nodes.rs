@@ -276,34 +276,6 @@ async fn a_half_open_connection_is_given_up_and_replaced() {
 }
 
 #[tokio::test]
-async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
-    let server = RedisServer::start();
-    let proxy = Proxy::start(server.address()).await.unwrap();
-    let redlock = Redlock::builder(nodes([proxy.url()]))
-        .retry_count(0)
-        .build()
-        .unwrap();
-    warm(&redlock).await;
-    let before = calls(&server, "set");
-
-    proxy.lose_replies();
-    let attempt = tokio::spawn({
-        let redlock = redlock.clone();
-        async move { redlock.acquire("a", TTL).await }
-    });
-    eventually("the server has executed it", || {
-        calls(&server, "set") == before + 1
-    })
-    .await;
-    proxy.cut();
-    let error = attempt.await.unwrap().unwrap_err();
-    assert!(matches!(error, Error::NoQuorum(_)), "{error}");
-    proxy.resume();
-    eventually_clean(std::slice::from_ref(&server)).await;
-    assert_eq!(calls(&server, "set"), before + 1);
-}
-
-#[tokio::test]
 async fn a_connection_in_doubt_costs_other_locks_nothing() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await.unwrap();

@@ -204,26 +204,120 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
     }
 }
 
+/// Waits until the node does not vote any more, and says why.
+async fn fails(node: &SentinelNode) -> BackendError {
+    let start = Instant::now();
+    loop {
+        match ask(node, &resource(usize::MAX)).await {
+            Err(error) => return error,
+            Ok(_) => assert!(start.elapsed() < Duration::from_secs(15), "it votes on"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_majority_of_the_sentinels_has_to_answer() {
     let mut group = SentinelGroup::start();
     group.sentinel_servers()[2].pause();
     let node = node(&group);
     grants_again(&node).await;
+    sleep(Duration::from_secs(4)).await;
+    assert!(
+        ask(&node, &resource(1)).await.is_ok(),
+        "two of three are enough"
+    );
+
+    // Whoever is cut off from them does not learn of another master.
     group.sentinel_servers_mut()[1].kill();
-    // The connection that there is stays; a new one cannot be trusted.
-    grants_again(&node).await;
+    fails(&node).await;
     let fresh = self::node(&group);
-    let resource = resource(0);
-    let error = fresh
-        .acquire(&resource, &LockValue::random(), TTL)
-        .await
-        .unwrap_err();
+    let error = ask(&fresh, &resource(0)).await.unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Unreachable);
     assert!(error.to_string().contains("1 of 3 sentinels"), "{error}");
     assert!(!error.may_have_happened());
     group.sentinel_servers_mut()[1].restart();
     grants_again(&fresh).await;
+    grants_again(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_noticed_also_by_who_may_not_subscribe() {
+    let mut group = SentinelGroup::start();
+    for sentinel in group.sentinel_servers() {
+        // Without channels, as is the default of a new user.
+        let user = ["ACL", "SETUSER", "watch", "on", ">pw", "~*", "+@all"];
+        assert_eq!(sentinel.cli(&user), "OK");
+    }
+    let urls = sentinels(&group).into_iter();
+    let urls = urls.map(|url| url.replace("//", "//watch:pw@"));
+    let node = SentinelNode::new(urls, "mymaster").unwrap();
+    let old = group.master();
+    grants_again(&node).await;
+    group.failover();
+    let new = group.master_other_than(old);
+    // Asked every second.
+    sleep(Duration::from_secs(3)).await;
+    let granted = granted_until(&node, 0, Instant::now() + Duration::from_secs(2)).await;
+    assert!(granted.len() > 40, "{} votes", granted.len());
+    all_on(group.server_at(new), &granted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_named_anew_without_a_failover_is_found() {
+    let group = SentinelGroup::start();
+    let node = node(&group);
+    grants_again(&node).await;
+    let other = &group.servers()[1];
+    assert_eq!(other.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let port = other.address().port().to_string();
+    for sentinel in group.sentinel_servers() {
+        let _ = sentinel.cli(&["SENTINEL", "REMOVE", "mymaster"]);
+        let monitor = ["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "2"];
+        assert_eq!(sentinel.cli(&monitor), "OK");
+    }
+    let start = Instant::now();
+    for number in 0.. {
+        let (resource, value) = (resource(number), LockValue::random());
+        if let Ok(Vote::Granted) = node.acquire(&resource, &value, TTL).await
+            && other.cli(&["GET", &resource[0]]) == value.as_str()
+        {
+            return;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "it stays where it was"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_does_not_allow_waiting_is_not_dialled_without_pause() {
+    let group = SentinelGroup::start();
+    let user = [
+        "ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-wait",
+    ];
+    assert_eq!(group.servers()[0].cli(&user), "OK");
+    let node = SentinelNode::builder()
+        .server("redis://app:pw@master")
+        .acknowledged_by(1, Duration::from_millis(100))
+        .open(sentinels(&group), "mymaster")
+        .unwrap();
+    let dials = || -> u64 {
+        let stats = group.sentinel_servers()[0].cli(&["INFO", "stats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let before = dials();
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        let error = ask(&node, &resource(0)).await.unwrap_err();
+        assert!(error.to_string().contains("no permissions"), "{error}");
+    }
+    assert!(dials() < before + 20, "{} dials", dials() - before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,11 +347,25 @@ async fn an_unknown_master_name_is_said() {
 
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused() {
-    let none: [&str; 0] = [];
-    assert!(SentinelNode::new(none, "m").is_err());
+    let nobody: [&str; 0] = [];
+    assert!(SentinelNode::new(nobody, "m").is_err());
     assert!(SentinelNode::new(["http://h"], "m").is_err());
     let bad = SentinelNode::builder().server("http://master");
     assert!(bad.open(["redis://h:26379"], "m").is_err());
+    assert!(SentinelNode::new(["redis://h:1", "redis://H:1"], "m").is_err());
+    // Certificates are for those who speak TLS.
+    let certificates = redlock::redis_rs::redis::TlsCertificates {
+        client_tls: None,
+        root_cert: None,
+    };
+    let settings = RedisNode::builder().tls_certificates(certificates);
+    for (server, sentinel) in [("rediss", "redis"), ("redis", "rediss")] {
+        let node = SentinelNode::builder()
+            .settings(settings.clone())
+            .server(format!("{server}://master"))
+            .open([format!("{sentinel}://h:1")], "m");
+        assert!(node.is_ok(), "{:?}", node.err());
+    }
     let one = SentinelNode::new(["redis://h:1", "redis://h:2"], "m").unwrap();
     let same = SentinelNode::new(["redis://H:2", "redis://h:1"], "m").unwrap();
     assert!(Redlock::new([one, same]).is_err(), "the same group twice");

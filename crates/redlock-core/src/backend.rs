@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{LockValue, Resources};
+use crate::{Holder, LockValue, Resources};
 
 /// Reaches one independent node and asks it for its vote.
 ///
@@ -31,6 +31,10 @@ use crate::{LockValue, Resources};
 /// 11. **Order is kept where the driver can.** A `release` that starts after an `acquire` of the same
 ///     value ended with an error, or was dropped, is not overtaken by that `acquire`. Several connections,
 ///     or a task of its own for each operation, do not keep the order by themselves.
+/// 12. **Inspect tells who holds.** `inspect` answers which value the resource carries and for how long
+///     still, or that it is free; what has expired holds nothing. It only reads: nothing is taken, freed,
+///     prolonged or shortened by it. It is optional: a backend that cannot do it answers an error of the kind
+///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
 ///
 /// Every operation needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
 /// gives up waiting for a vote after its node timeout and drops what never ends.
@@ -82,6 +86,16 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError>;
+
+    /// Who holds a resource now; `None` if it is free.
+    ///
+    /// Optional: the default answers an error of the kind [`Unsupported`](BackendErrorKind::Unsupported).
+    /// No lock depends on it; see [`Redlock::inspect`](crate::Redlock::inspect).
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let _ = resource;
+        let cause = "the backend cannot tell who holds a resource";
+        Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+    }
 
     /// Where the node is, for people, without credentials: it names the node in every vote.
     ///
@@ -151,6 +165,17 @@ macro_rules! forward_backend {
             ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
                 let $this = self;
                 $inner.extend(resources, value, ttl).await
+            }
+
+            async fn inspect(
+                &self,
+                resource: &str,
+            ) -> ::std::result::Result<
+                ::std::option::Option<$crate::Holder>,
+                $crate::BackendError,
+            > {
+                let $this = self;
+                $inner.inspect(resource).await
             }
 
             fn name(&self) -> ::std::option::Option<::std::borrow::Cow<'_, str>> {
@@ -238,6 +263,14 @@ impl BackendError {
     #[must_use]
     pub fn not_executed(mut self) -> Self {
         self.may_have_happened = false;
+        self
+    }
+
+    /// Says that what was asked may have happened all the same, now or later; the opposite of
+    /// [`not_executed`](Self::not_executed).
+    #[must_use]
+    pub fn perhaps_executed(mut self) -> Self {
+        self.may_have_happened = true;
         self
     }
 

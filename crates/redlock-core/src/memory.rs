@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{BackendError, Instant, LockBackend, LockValue, Resources, Vote, clock::after};
+use crate::{BackendError, Holder, Instant, LockBackend, LockValue, Resources, Vote, clock::after};
 
 /// A node that lives in memory and follows tokio's clock, also when that is paused.
 ///
@@ -145,6 +145,15 @@ impl LockBackend for MemoryBackend {
             }
         }
         Ok(Vote::granted_if(granted))
+    }
+
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let mut keys = self.keys();
+        let holder = keys.live(resource).map(|key| {
+            let remaining = key.expires.saturating_duration_since(Instant::now());
+            Holder::new(&key.value, remaining)
+        });
+        Ok(holder)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

@@ -18,17 +18,21 @@
 //! | release several | a script | `DELEX` or `DELIFEQ`, one by one |
 //! | extend one resource | a script | `PTTL`, then `SET … IFEQ … PX` (Redis 8.4, Valkey 8.1) |
 //! | extend several | a script | not possible |
+//! | inspect | `PTTL`, then `GET` | |
 //!
 //! An extension prefers the script, because only that can compare the remaining ttl, which must not be
 //! shortened, in the same step. A server that allows no scripts and has no native command answers with
 //! an error of the kind [`Unsupported`](BackendErrorKind::Unsupported) that names every way it refused.
+//!
+//! An inspection reads at two moments: when the key changes hands between them, it tells the new
+//! holder with the remaining time of the one before.
 
 use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, RawValue, Resources, Vote,
     capabilities::{Way, no_way},
     validity::whole_millis,
 };
@@ -66,7 +70,8 @@ pub trait RedisClient: fmt::Debug + Send + Sync + 'static {
 
     /// Any other command; its key, if it has one, is the second word, unless the server is no cluster.
     ///
-    /// The default sends nothing, so that everything is done by scripts.
+    /// The default sends nothing, so that everything is done by scripts, except for inspections, which are
+    /// not supported then.
     async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
         let _ = words;
         let cause = "the client sends no other commands";
@@ -89,6 +94,8 @@ pub enum Reply {
     Nil,
     /// An integer.
     Integer(i64),
+    /// A bulk string, whatever is in it.
+    Bulk(RawValue),
     /// Anything else, as it is to be shown in an error.
     Other(String),
 }
@@ -119,6 +126,19 @@ impl Reply {
         }
     }
 
+    /// What a key carries; `None` for nil.
+    ///
+    /// # Errors
+    ///
+    /// For any other reply.
+    pub fn value(self) -> Result<Option<RawValue>, BackendError> {
+        match self {
+            Self::Bulk(value) => Ok(Some(value)),
+            Self::Nil => Ok(None),
+            other => Err(other.unexpected()),
+        }
+    }
+
     fn unexpected(&self) -> BackendError {
         let shown: String = format!("{self:?}").chars().take(100).collect();
         let cause = format!("unexpected reply: {shown}");
@@ -129,17 +149,22 @@ impl Reply {
 /// The error that stands for an error reply, of which `text` is the whole line after the `-`, such as
 /// `NOPERM this user has no permissions to run the 'eval' command`.
 ///
-/// Nothing was executed. It is of the kind [`Unsupported`](BackendErrorKind::Unsupported) if the server
-/// does not have the command or this form of it, or does not permit it, upon which another way is tried.
+/// Nothing was executed, unless it is not a server's code in capitals that the text begins with but, for
+/// example, a proxy's `upstream failure`. It is of the kind [`Unsupported`](BackendErrorKind::Unsupported) if
+/// the server does not have the command or this form of it, or does not permit it, upon which another
+/// way is tried.
 pub fn error_reply(
     text: &str,
     source: impl Into<Box<dyn error::Error + Send + Sync>>,
 ) -> BackendError {
-    const REFUSALS: [&str; 4] = [
+    const REFUSALS: [&str; 6] = [
         "NOPERM",
         "ERR unknown command",
         "ERR unsupported command",
         "ERR syntax error",
+        // In a script, before it has written anything.
+        "ERR ACL failure in script",
+        "ERR The user executing the script can't run this command",
     ];
     let refused = REFUSALS.iter().any(|start| text.starts_with(start));
     let kind = if refused {
@@ -147,7 +172,13 @@ pub fn error_reply(
     } else {
         BackendErrorKind::Server
     };
-    BackendError::new(kind, source).not_executed()
+    let code = text.split(' ').next().unwrap_or_default();
+    let error = BackendError::new(kind, source);
+    if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        error.not_executed()
+    } else {
+        error
+    }
 }
 
 /// A script of the protocol.
@@ -172,6 +203,9 @@ macro_rules! script {
 script!(ACQUIRE, "lua/acquire.lua");
 script!(RELEASE, "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
+
+/// What PTTL answers where there is no key.
+const MISSING: i64 = -2;
 
 /// The [`LockBackend`] of everything that speaks Redis, over a [`RedisClient`].
 #[derive(Clone, Debug)]
@@ -212,13 +246,15 @@ impl<C: RedisClient> RedisBackend<C> {
 
     /// The keys of these resources, in their order.
     pub fn keys<'a>(&'a self, resources: &'a Resources) -> impl Iterator<Item = Cow<'a, str>> {
-        resources.iter().map(|name| {
-            if self.prefix.is_empty() {
-                Cow::Borrowed(name.as_str())
-            } else {
-                Cow::Owned(format!("{}{name}", self.prefix))
-            }
-        })
+        resources.iter().map(|name| self.key(name))
+    }
+
+    fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.prefix.is_empty() {
+            name.into()
+        } else {
+            format!("{}{name}", self.prefix).into()
+        }
     }
 
     /// Does it in the first of these ways that the server has, the ones that it has refused before last.
@@ -272,16 +308,31 @@ impl<C: RedisClient> RedisBackend<C> {
                 Ok(self.client.command(&words).await?.integer()? == 1)
             }
             Way::DelEx | Way::DelIfEq => {
-                let mut all = true;
+                let (mut all, mut some, mut failure) = (true, false, None);
                 for key in keys {
                     // Never DELEX without its condition: that deletes whatever is there.
                     let words: &[&str] = match way {
                         Way::DelEx => &["DELEX", key, "IFEQ", value],
                         _ => &["DELIFEQ", key, value],
                     };
-                    all &= self.client.command(words).await?.integer()? == 1;
+                    let reply = self.client.command(words).await;
+                    match reply.and_then(Reply::integer) {
+                        Ok(deleted) => {
+                            some = true;
+                            all &= deleted == 1;
+                        }
+                        // Another key may be fine all the same.
+                        Err(error) => failure = failure.or(Some(error)),
+                    }
                 }
-                Ok(all)
+                match failure {
+                    None => Ok(all),
+                    Some(refusal) if !some => Err(refusal),
+                    Some(failure) => {
+                        let cause = format!("of one of them: {failure}");
+                        Err(BackendError::new(BackendErrorKind::Server, cause))
+                    }
+                }
             }
             Way::SetIfEq => {
                 let key = &keys[0];
@@ -373,7 +424,105 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         self.by(ways, resources, value, Some(ttl)).await
     }
 
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let key = self.key(resource);
+        let left = self.client.command(&["PTTL", &key]).await?.integer()?;
+        // What is set only now is not what was asked for, and its expiry is not known.
+        if left == MISSING {
+            return Ok(None);
+        }
+        let value = self.client.command(&["GET", &key]).await?.value()?;
+        // Negative for a key without an expiry.
+        let remaining = u64::try_from(left).ok().map(Duration::from_millis);
+        Ok(value.map(|value| Holder::new(value, remaining)))
+    }
+
     fn name(&self) -> Option<Cow<'_, str>> {
         self.client.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+
+    /// A server that gives these replies to commands, one after the other.
+    #[derive(Debug)]
+    struct Scripted(Mutex<VecDeque<(&'static str, Reply)>>);
+
+    #[async_trait]
+    impl RedisClient for Scripted {
+        async fn set(&self, _: &str, _: &str, _: u64) -> Result<bool, BackendError> {
+            unreachable!("an inspection sets nothing")
+        }
+
+        async fn eval(&self, _: &str, _: &[Cow<'_, str>], _: &[&str]) -> Result<i64, BackendError> {
+            unreachable!("an inspection runs no script")
+        }
+
+        async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
+            let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (expected, reply) = replies.pop_front().expect("no further command");
+            assert_eq!(words.join(" "), expected);
+            Ok(reply)
+        }
+    }
+
+    async fn inspect<const N: usize>(
+        replies: [(&'static str, Reply); N],
+    ) -> Result<Option<Holder>, BackendError> {
+        let client = Scripted(Mutex::new(replies.into()));
+        let backend = RedisBackend::new(client).key_prefix("p:");
+        let answer = backend.inspect("a").await;
+        let left = backend.client().0.lock().unwrap().len();
+        assert_eq!(left, 0, "commands that were not sent");
+        answer
+    }
+
+    fn value() -> Reply {
+        Reply::Bulk("x".into())
+    }
+
+    #[tokio::test]
+    async fn an_inspection_reads_the_expiry_and_then_the_value() {
+        let held = [("PTTL p:a", Reply::Integer(1500)), ("GET p:a", value())];
+        let holder = Holder::new("x", Duration::from_millis(1500));
+        assert_eq!(inspect(held).await.unwrap(), Some(holder));
+
+        let endless = [("PTTL p:a", Reply::Integer(-1)), ("GET p:a", value())];
+        let holder = Holder::new("x", None);
+        assert_eq!(inspect(endless).await.unwrap(), Some(holder));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_at_either_moment_is_free() {
+        let missing = [("PTTL p:a", Reply::Integer(-2))];
+        assert_eq!(inspect(missing).await.unwrap(), None);
+
+        let gone = [("PTTL p:a", Reply::Integer(5)), ("GET p:a", Reply::Nil)];
+        assert_eq!(inspect(gone).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn no_reply_is_taken_for_another() {
+        let bulk = || Reply::Bulk("OK".into());
+        assert!(bulk().granted().is_err());
+        assert!(bulk().integer().is_err());
+        for reply in [Reply::Ok, Reply::Integer(1), Reply::Other("x".into())] {
+            assert!(reply.clone().value().is_err());
+            let answers = [("PTTL p:a", Reply::Integer(5)), ("GET p:a", reply)];
+            assert!(inspect(answers).await.is_err());
+        }
+        let error = Reply::Bulk("0123456789".into()).integer().unwrap_err();
+        let shown = error.to_string();
+        assert_eq!(
+            shown,
+            "server error: unexpected reply: Bulk(RawValue(0123…))"
+        );
     }
 }

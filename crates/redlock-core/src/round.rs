@@ -1,9 +1,8 @@
-//! One question to all nodes at once: the only place that fans out.
+//! One vote of all nodes at once: the only place that asks for votes.
 
 use std::{
     future::poll_fn,
     mem,
-    panic::AssertUnwindSafe,
     pin::pin,
     sync::{
         Arc,
@@ -13,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Instrument;
 
 use crate::{
-    BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
+    BackendError, LockValue, Redlock, Resources, Vote, Votes,
+    caught::caught,
     chain::{Held, Turn},
     clock::{Instant, after, sleep_until, timeout_at},
     quorum::{Outcome, Tally},
@@ -73,17 +73,8 @@ impl Ask {
                 Operation::Release => backend.release(resources, value).await,
             }
         };
-        let panicked = |_| {
-            Err(BackendError::new(
-                BackendErrorKind::Server,
-                "the backend panicked",
-            ))
-        };
         let asked = Instant::now();
-        let answer = AssertUnwindSafe(sent)
-            .catch_unwind()
-            .await
-            .unwrap_or_else(panicked);
+        let answer = caught(sent).await;
         self.redlock
             .0
             .answered(self.node, self.operation, &answer, asked.elapsed());

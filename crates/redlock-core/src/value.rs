@@ -45,9 +45,15 @@ impl FromStr for LockValue {
 
 impl fmt::Debug for LockValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.len().min(4);
-        write!(f, "LockValue({}…)", &self.0[..shown])
+        write!(f, "LockValue({})", shortened(&self.0))
     }
+}
+
+/// The first characters of a value, and never all of them: enough to tell two apart in a log.
+pub(crate) fn shortened(value: &str) -> String {
+    let shown = (value.chars().count() / 2).min(4);
+    let shown: String = value.chars().take(shown).collect();
+    format!("{}…", shown.escape_debug())
 }
 
 #[cfg(test)]

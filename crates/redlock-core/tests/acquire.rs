@@ -70,7 +70,7 @@ async fn every_attempt_has_a_fresh_value_and_the_whole_ttl() {
         .filter(|call| call.operation == Operation::Acquire)
         .collect();
     assert_eq!(asked.len(), 6, "one attempt and five retries");
-    let values: HashSet<_> = asked.iter().map(|call| call.value.as_str()).collect();
+    let values: HashSet<_> = asked.iter().map(|call| &call.value).collect();
     assert_eq!(values.len(), 6);
     assert!(asked.iter().all(|call| call.ttl == Some(TTL)));
 }

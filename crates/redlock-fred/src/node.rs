@@ -16,7 +16,7 @@ use fred::{
     types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
 };
 use redlock_core::{
-    BackendError, LockBackend, LockValue, Resources, Vote,
+    BackendError, Holder, LockBackend, LockValue, Resources, Vote,
     redis::{Capabilities, RedisBackend, same_slot},
 };
 
@@ -224,10 +224,10 @@ struct Node {
 }
 
 impl Node {
-    /// For one operation with this value: all of them go over the same client, in order.
-    fn backend(&self, value: &LockValue) -> RedisBackend<Sender> {
+    /// For one operation: all with the same value go over the same client, in order.
+    fn backend(&self, of: impl Hash) -> RedisBackend<Sender> {
         let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
+        of.hash(&mut hasher);
         let lines = u64::try_from(self.lines.len()).unwrap_or(1);
         let line = usize::try_from(hasher.finish() % lines).unwrap_or(0);
         RedisBackend::new(Sender::new(&self.lines[line]))
@@ -286,6 +286,10 @@ impl LockBackend for FredNode {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.0.backend(value).extend(resources, value, ttl).await
+    }
+
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        self.0.backend(resource).inspect(resource).await
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

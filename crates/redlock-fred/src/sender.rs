@@ -118,6 +118,7 @@ fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
         Resp3Frame::SimpleString { data, .. } if &data[..] == b"OK" => Reply::Ok,
         Resp3Frame::Null => Reply::Nil,
         Resp3Frame::Number { data, .. } => Reply::Integer(*data),
+        Resp3Frame::BlobString { data, .. } => Reply::Bulk(data[..].into()),
         other => Reply::Other(format!("{other:?}")),
     })
 }

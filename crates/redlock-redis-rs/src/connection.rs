@@ -85,6 +85,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
             Value::Okay => Ok(Reply::Ok),
             Value::Nil => Ok(Reply::Nil),
             Value::Int(number) => Ok(Reply::Integer(number)),
+            Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
             other => Ok(Reply::Other(format!("{other:?}"))),
         }
     }

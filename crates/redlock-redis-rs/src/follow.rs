@@ -48,7 +48,7 @@ pub trait Follow: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 pub trait Witness: Send + Sync + 'static {
     /// Asked after the server has granted an acquire or an extension, in bounded time. An error takes the
-    /// vote back, and an acquire is released.
+    /// vote back, and an acquire is released; what was granted may have happened, whatever the error says.
     async fn confirm(&self) -> Result<(), BackendError>;
 }
 
@@ -58,7 +58,7 @@ pub struct Server {
     info: ConnectionInfo,
     tls: Tls,
     key_prefix: String,
-    retired: Weak<AtomicBool>,
+    retire: Retire,
 }
 
 impl Server {
@@ -92,7 +92,7 @@ impl Server {
     /// What ends the use of this connection.
     #[must_use]
     pub fn retire(&self) -> Retire {
-        Retire(Weak::clone(&self.retired))
+        self.retire.clone()
     }
 }
 
@@ -106,12 +106,15 @@ impl fmt::Debug for Server {
 
 /// Ends the use of a connection: the next operation looks for the server again.
 #[derive(Clone, Debug)]
-pub struct Retire(Weak<AtomicBool>);
+pub struct Retire {
+    retired: Weak<AtomicBool>,
+    closed: Arc<AtomicBool>,
+}
 
 impl Retire {
-    /// Nothing new is sent on the connection, and no vote counts that is still on its way.
+    /// Nothing new is sent on the connection, and no answer counts that is still on its way.
     pub fn retire(&self) {
-        if let Some(retired) = self.0.upgrade() {
+        if let Some(retired) = self.retired.upgrade() {
             retired.store(true, Ordering::SeqCst);
         }
     }
@@ -119,10 +122,9 @@ impl Retire {
     /// Whether the connection is no longer in use, for whatever reason.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        match self.0.upgrade() {
-            Some(retired) => retired.load(Ordering::SeqCst),
-            None => true,
-        }
+        let retired = self.retired.upgrade();
+        self.closed.load(Ordering::SeqCst)
+            || retired.is_none_or(|retired| retired.load(Ordering::SeqCst))
     }
 }
 
@@ -145,7 +147,10 @@ impl Dial for Followed {
             info,
             tls: self.tls.clone(),
             key_prefix: self.key_prefix.clone(),
-            retired: Arc::downgrade(&dialled.closed),
+            retire: Retire {
+                retired: Arc::downgrade(&dialled.retired),
+                closed: Arc::clone(&dialled.closed),
+            },
         };
         dialled.witness = self.follow.arrived(&server).await?;
         Ok(dialled)

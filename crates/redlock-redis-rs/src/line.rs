@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, BackendErrorKind, Vote, redis::RedisBackend};
+use redlock_core::{BackendError, BackendErrorKind, redis::RedisBackend};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -29,8 +29,10 @@ pub(crate) struct Line<C> {
     pub(crate) backend: RedisBackend<ConnectionClient<C>>,
     /// Who has to confirm what the server grants.
     witness: Option<Arc<dyn Witness>>,
-    /// Set when the connection has ended or is silent, or the server is no longer the one to ask.
+    /// Set when the connection has ended or is silent.
     closed: Arc<AtomicBool>,
+    /// Set when the server is no longer the one to ask.
+    retired: Arc<AtomicBool>,
     /// How many operations wait.
     waiting: AtomicUsize,
     /// Whether one was dropped that waited, and nothing was answered since.
@@ -50,12 +52,14 @@ impl<C: Shareable> Line<C> {
     pub(crate) fn new(
         backend: RedisBackend<ConnectionClient<C>>,
         closed: Arc<AtomicBool>,
+        retired: Arc<AtomicBool>,
         witness: Option<Arc<dyn Witness>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             backend,
             witness,
             closed,
+            retired,
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
             opened: Instant::now(),
@@ -65,15 +69,15 @@ impl<C: Shareable> Line<C> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(SeqCst)
+        self.closed.load(SeqCst) || self.retired.load(SeqCst)
     }
 
     /// The answer to what was sent on this line, or a timeout once the line has been silent for so long.
-    pub(crate) async fn answer(
+    pub(crate) async fn answer<T>(
         self: &Arc<Self>,
         silence: Duration,
-        sent: impl Future<Output = Result<Vote, BackendError>>,
-    ) -> Result<Vote, BackendError> {
+        sent: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
         let waiting = Waiting::new(self);
         let mut silent = pin!(self.silent.notified());
         silent.as_mut().enable();
@@ -91,10 +95,17 @@ impl<C: Shareable> Line<C> {
     /// Whether a vote that was just granted counts.
     pub(crate) async fn confirm(&self) -> Result<(), BackendError> {
         if let Some(witness) = &self.witness {
-            witness.confirm().await?;
+            let confirmed = witness.confirm().await;
+            // It is the confirmation that was not executed.
+            confirmed.map_err(BackendError::perhaps_executed)?;
         }
-        if self.is_closed() {
-            let cause = "the connection was given up meanwhile";
+        self.still_counts()
+    }
+
+    /// Whether the server is still the one to ask, so that what it has just said counts.
+    pub(crate) fn still_counts(&self) -> Result<(), BackendError> {
+        if self.retired.load(SeqCst) {
+            let cause = "the server was replaced meanwhile";
             return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
         }
         Ok(())
@@ -124,7 +135,7 @@ impl<C: Shareable> Line<C> {
 
     /// So long from now, as [`due`](Self::due) counts; never zero.
     fn in_millis(&self, from_now: Duration) -> u64 {
-        let millis = (self.opened.elapsed() + from_now).as_millis();
+        let millis = self.opened.elapsed().saturating_add(from_now).as_millis();
         u64::try_from(millis).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -237,7 +248,7 @@ pub(crate) async fn within<T>(
 #[cfg(test)]
 mod tests {
     use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
-    use redlock_core::{LockBackend, LockValue, Resources};
+    use redlock_core::{LockBackend, LockValue, Resources, Vote};
 
     use super::*;
     use crate::connection::Protocol;
@@ -273,7 +284,7 @@ mod tests {
 
     fn line(answers_after: Duration) -> Arc<Line<Slow>> {
         let backend = Protocol::default().over(Slow(answers_after));
-        Line::new(backend, Arc::default(), None)
+        Line::new(backend, Arc::default(), Arc::default(), None)
     }
 
     async fn ask(line: &Arc<Line<Slow>>) -> Result<Vote, BackendError> {

@@ -7,7 +7,9 @@ use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
     aio::ConnectionLike,
 };
-use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote, forward_backend};
+use redlock_core::{
+    BackendError, Holder, LockBackend, LockValue, Resources, Vote, forward_backend,
+};
 
 use crate::{
     connection::{Protocol, Shareable, condemns},
@@ -134,7 +136,12 @@ impl RedisNodeBuilder {
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
-        let line = Line::new(self.protocol.over(connection), Arc::default(), None);
+        let line = Line::new(
+            self.protocol.over(connection),
+            Arc::default(),
+            Arc::default(),
+            None,
+        );
         self.node(Given(line), None)
     }
 
@@ -267,40 +274,42 @@ impl<S: Source> Node<S> {
             }
         };
         let answer = line.answer(self.response_timeout, sent).await;
-        match &answer {
-            Ok(vote) => {
-                // A replica, too, can say that there is nothing to release.
-                if *vote == Vote::Granted || !matches!(operation, Operation::Release) {
-                    self.source.useful();
-                }
-            }
+        let vote = match answer {
+            Ok(vote) => vote,
             Err(error) => {
                 if under_way.in_doubt && error.may_have_happened() {
                     self.doubts.add(value, &line);
                 }
                 under_way.in_doubt = false;
-                if self.source.condemns(error)
+                if self.source.condemns(&error)
                     && let Some(lease) = under_way.lease.take()
                 {
-                    self.source.discard(lease, error);
+                    self.source.discard(lease, &error);
                 }
+                return Err(error);
             }
+        };
+        // A server that cannot write can still say no, but not to a SET.
+        let is_set = matches!(operation, Operation::Acquire(_)) && resources.len() == 1;
+        if vote == Vote::Granted || is_set {
+            self.source.useful();
         }
-        let answer = match (answer, operation) {
-            (Ok(Vote::Granted), Operation::Acquire(_)) => match line.confirm().await {
-                Ok(()) => Ok(Vote::Granted),
-                Err(error) => Err(self.take_back(&line, resources, value, error).await),
-            },
-            (Ok(Vote::Granted), Operation::Extend(_)) => {
-                line.confirm().await.map(|()| Vote::Granted)
+        let counts = match (vote, operation) {
+            (Vote::Granted, Operation::Acquire(_) | Operation::Extend(_)) => line.confirm().await,
+            _ => line.still_counts(),
+        };
+        let answer = match (counts, operation) {
+            (Ok(()), _) => Ok(vote),
+            (Err(error), Operation::Acquire(_)) if vote == Vote::Granted => {
+                Err(self.take_back(&line, resources, value, error).await)
             }
-            (answer, _) => answer,
+            (Err(error), _) => Err(error),
         };
         under_way.in_doubt = false;
         answer
     }
 
-    /// Releases what was granted but not confirmed, on the connection that granted it.
+    /// Releases what was granted but does not count, on the connection that granted it.
     async fn take_back(
         &self,
         line: &Arc<Line<S::Connection>>,
@@ -309,7 +318,9 @@ impl<S: Source> Node<S> {
         error: BackendError,
     ) -> BackendError {
         let release = line.backend.release(resources, value);
-        if line.answer(self.response_timeout, release).await.is_ok() {
+        let released = line.answer(self.response_timeout, release).await.is_ok();
+        // Another master may have it from the one that granted it.
+        if released && line.still_counts().is_ok() {
             return error.not_executed();
         }
         self.doubts.add(value, line);
@@ -343,6 +354,21 @@ impl<S: Source> LockBackend for Node<S> {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.run(Operation::Extend(ttl), resources, value).await
+    }
+
+    /// A replica can answer, too: that is no sign of a useful connection.
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let lease = self.source.lease().await;
+        let lease = lease.map_err(BackendError::not_executed)?;
+        let line = Arc::clone(self.source.line(&lease));
+        let sent = line.backend.inspect(resource);
+        let answer = line.answer(self.response_timeout, sent).await;
+        if let Err(error) = &answer
+            && self.source.condemns(error)
+        {
+            self.source.discard(lease, error);
+        }
+        answer
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
@@ -444,7 +470,9 @@ impl Tls {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         #[cfg(any(feature = "tls-rustls", feature = "tls-native-tls"))]
-        if let Some(certificates) = &self.certificates {
+        if let (ConnectionAddr::TcpTls { .. }, Some(certificates)) =
+            (info.addr(), &self.certificates)
+        {
             return Client::build_with_tls(info, certificates.clone());
         }
         Client::open(info)

@@ -70,7 +70,7 @@ impl Source for Pooled {
         let shared = MultiplexedConnection::clone(&connection);
         let backend = self.protocol.over(shared);
         let backend = backend.capabilities(self.capabilities.clone());
-        let line = Line::new(backend, Arc::default(), None);
+        let line = Line::new(backend, Arc::default(), Arc::default(), None);
         Ok(Lent { line, connection })
     }
 

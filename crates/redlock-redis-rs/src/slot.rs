@@ -42,8 +42,10 @@ pub(crate) trait Dial: Send + Sync + 'static {
 
 pub(crate) struct Dialled<C> {
     pub(crate) connection: C,
-    /// Set when it is noticed that the connection has ended, or must not be used any more.
+    /// Set when it is noticed that the connection has ended.
     pub(crate) closed: Arc<AtomicBool>,
+    /// Set when the server is no longer the one to ask.
+    pub(crate) retired: Arc<AtomicBool>,
     /// See [`Line::confirm`].
     pub(crate) witness: Option<Arc<dyn Witness>>,
 }
@@ -53,6 +55,7 @@ impl<C> Dialled<C> {
         Self {
             connection,
             closed,
+            retired: Arc::default(),
             witness: None,
         }
     }
@@ -109,8 +112,16 @@ impl<D: Dial> Slot<D> {
         let mut state = self.state();
         match &*state {
             State::Up(line) if !line.is_closed() => return Ok(Look::Line(Arc::clone(line))),
+            State::Up(_) if !self.may_dial_at_once() => {
+                let cause = "the connection was lost, again";
+                let error = BackendError::new(BackendErrorKind::Unreachable, cause);
+                *state = self.down(error.clone());
+                return Err(error);
+            }
             // A dial that takes longer than it may is on a runtime that nobody drives.
-            State::Dialling { dialling, since } if now < *since + 2 * self.connect_timeout => {
+            State::Dialling { dialling, since }
+                if now - *since < self.connect_timeout.saturating_mul(2) =>
+            {
                 return Ok(Look::Dialling(dialling.clone()));
             }
             State::Down { until, error } if now < *until => return Err(error.clone()),
@@ -133,7 +144,7 @@ impl<D: Dial> Slot<D> {
         let dialled = within(self.connect_timeout, self.dial.dial()).await;
         let result = dialled.map(|dialled| {
             let backend = self.protocol.over(dialled.connection);
-            Line::new(backend, dialled.closed, dialled.witness)
+            Line::new(backend, dialled.closed, dialled.retired, dialled.witness)
         });
         let next = match &result {
             Ok(line) => State::Up(Arc::clone(line)),
@@ -144,6 +155,15 @@ impl<D: Dial> Slot<D> {
             *state = next;
         }
         result
+    }
+
+    /// Counts a connection that was lost. The first time it is dialled again at once.
+    fn may_dial_at_once(&self) -> bool {
+        let none = self.failures.load(Ordering::Relaxed) == 0;
+        if none {
+            self.failures.store(1, Ordering::Relaxed);
+        }
+        none
     }
 
     /// One failure more, and the pause that it deserves.
@@ -191,13 +211,10 @@ impl<D: Dial> Source for Arc<Slot<D>> {
     fn discard(&self, lease: Self::Lease, error: &BackendError) {
         let mut state = self.state();
         if matches!(&*state, State::Up(line) if Arc::ptr_eq(line, &lease)) {
-            // The first time it is dialled again at once.
-            *state = match self.failures.load(Ordering::Relaxed) {
-                0 => {
-                    self.failures.store(1, Ordering::Relaxed);
-                    State::None
-                }
-                _ => self.down(error.clone()),
+            *state = if self.may_dial_at_once() {
+                State::None
+            } else {
+                self.down(error.clone())
             };
             drop(state);
             // In the background, so that no operation has to wait for it.

@@ -74,7 +74,12 @@ impl Acknowledged {
         commands.cmd("WAIT").arg(self.replicas.count).arg(limit);
         let mut connection = self.connection.clone();
         let waited = commands.query_async::<(usize,)>(&mut connection);
-        let limit = 2 * self.replicas.within + MARKER_TTL;
+        // One that was given up may be waited for first.
+        let limit = self
+            .replicas
+            .within
+            .saturating_mul(2)
+            .saturating_add(MARKER_TTL);
         Ok(within(limit, waited).await?.0)
     }
 }
@@ -91,9 +96,12 @@ impl Witness for Acknowledged {
             }
             let number = self.begun.fetch_add(1, SeqCst) + 1;
             let acknowledged = self.wait().await.map_err(|error| {
-                // Both connections are made anew.
-                self.vote.retire();
-                classify(error)
+                let error = classify(error);
+                // Nothing answers here any more: both connections are made anew.
+                if error.may_have_happened() {
+                    self.vote.retire();
+                }
+                error
             })?;
             *last = Waited {
                 number,

@@ -15,11 +15,12 @@ use redis::{
 };
 use redlock_core::{BackendError, BackendErrorKind};
 use redlock_redis_rs::{Follow, Server, Witness, classify};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     acknowledged::{Acknowledged, Replicas},
-    watch,
+    belief::{Belief, Master},
+    watch::Watch,
 };
 
 /// How long a sentinel may take to answer.
@@ -38,16 +39,7 @@ struct Inner {
     /// How the master is spoken to, wherever it is.
     server: ConnectionInfo,
     replicas: Option<Replicas>,
-    newest: Mutex<Option<Master>>,
-}
-
-/// A master as a sentinel names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Master {
-    /// Every failover has a higher one, of which the sentinels agree.
-    pub(crate) epoch: u64,
-    host: String,
-    port: u16,
+    belief: Mutex<Option<Belief>>,
 }
 
 impl Group {
@@ -62,38 +54,54 @@ impl Group {
             sentinels,
             server,
             replicas,
-            newest: Mutex::new(None),
+            belief: Mutex::new(None),
         }))
     }
 
-    fn newest(&self) -> MutexGuard<'_, Option<Master>> {
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn sentinels(&self) -> &[Client] {
+        &self.0.sentinels
     }
 
-    /// The newest master known, this one included; an error if this one is older.
-    pub(crate) fn learn(&self, found: &Master) -> Result<(), BackendError> {
-        let mut newest = self.newest();
-        match &*newest {
-            Some(newest) if newest.epoch > found.epoch => {
-                let (old, new) = (found.epoch, newest.epoch);
-                let cause = format!("the sentinels know epoch {old} only, and {new} was seen");
-                Err(BackendError::new(BackendErrorKind::Server, cause))
-            }
-            _ => {
-                *newest = Some(found.clone());
-                Ok(())
-            }
+    pub(crate) fn majority(&self) -> usize {
+        self.0.sentinels.len() / 2 + 1
+    }
+
+    fn belief(&self) -> MutexGuard<'_, Option<Belief>> {
+        self.0.belief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sentinel names this master.
+    pub(crate) fn hear(&self, named: &Master) {
+        if let Some(belief) = &mut *self.belief() {
+            belief.hear(named, Instant::now());
         }
     }
 
-    /// The epoch of the newest master; an error if that is elsewhere.
-    fn epoch_of(&self, address: &ConnectionAddr) -> Result<u64, BackendError> {
-        let newest = self.newest();
-        match (&*newest, address) {
+    /// Believes this master, unless a newer one is known.
+    pub(crate) fn learn(&self, named: Master) {
+        let mut belief = self.belief();
+        let newer = belief
+            .take()
+            .filter(|known| known.master.epoch > named.epoch);
+        *belief = newer.or_else(|| Some(Belief::new(named, Instant::now())));
+    }
+
+    /// Asks the sentinels which master is to be believed.
+    pub(crate) async fn look(&self) -> Result<Master, BackendError> {
+        let named = self.named().await?;
+        let mut belief = self.belief();
+        let after = Belief::after(belief.clone(), &named, self.majority(), Instant::now())
+            .map_err(|cause| BackendError::new(BackendErrorKind::Server, cause))?;
+        Ok(belief.insert(after).master.clone())
+    }
+
+    /// The master that is believed; an error if that is elsewhere.
+    fn believed_at(&self, address: &ConnectionAddr) -> Result<Master, BackendError> {
+        match (&*self.belief(), address) {
             (
-                Some(newest),
+                Some(Belief { master, .. }),
                 ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. },
-            ) if (&newest.host, &newest.port) == (host, port) => Ok(newest.epoch),
+            ) if (&master.host, &master.port) == (host, port) => Ok(master.clone()),
             _ => {
                 let cause = "it was replaced as the master while it was dialled";
                 Err(BackendError::new(BackendErrorKind::Server, cause))
@@ -136,33 +144,47 @@ impl Group {
         within(PATIENCE, asked).await
     }
 
-    /// What enough of the sentinels say.
-    async fn named(&self) -> Result<Master, BackendError> {
-        let count = self.0.sentinels.len();
-        let enough = count / 2 + 1;
-        let asked = self.0.sentinels.iter();
-        let mut asked: FuturesUnordered<_> =
-            asked.map(|sentinel| self.call_and_ask(sentinel)).collect();
+    /// What the sentinels say, if a majority says anything.
+    async fn named(&self) -> Result<Vec<Master>, BackendError> {
+        // Who knows nothing yet hears everybody out, and afterwards nobody waits for one that hangs.
+        let grace = if self.belief().is_none() {
+            PATIENCE
+        } else {
+            GRACE
+        };
+        let mut asked: FuturesUnordered<_> = self
+            .sentinels()
+            .iter()
+            .map(async |sentinel| (sentinel, self.call_and_ask(sentinel).await))
+            .collect();
         let (mut found, mut failed) = (Vec::new(), Vec::new());
         loop {
-            let limit = if found.len() < enough {
+            let limit = if found.len() < self.majority() {
                 PATIENCE
             } else {
-                GRACE
+                grace
             };
             match timeout(limit, asked.next()).await {
-                Ok(Some(Ok(master))) => found.push(master),
-                Ok(Some(Err(error))) => failed.push(error.to_string()),
+                Ok(Some((_, Ok(master)))) => found.push(master),
+                Ok(Some((sentinel, Err(error)))) => {
+                    failed.push(format!("{}: {error}", address_of(sentinel)));
+                }
                 Ok(None) | Err(_) => break,
             }
         }
-        if found.len() < enough {
-            let (named, failed) = (found.len(), failed.join("; "));
-            let cause = format!("{named} of {count} sentinels name a master: {failed}");
-            return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
+        if found.len() >= self.majority() {
+            return Ok(found);
         }
-        Ok(most_trusted(&found).expect("one is enough").clone())
+        let (named, count, failed) = (found.len(), self.sentinels().len(), failed.join("; "));
+        let cause = format!("{named} of {count} sentinels name a master: {failed}");
+        Err(BackendError::new(BackendErrorKind::Unreachable, cause))
     }
+}
+
+/// A sentinel's address in one spelling.
+pub(crate) fn address_of(sentinel: &Client) -> String {
+    let address = sentinel.get_connection_info().addr().to_string();
+    address.to_ascii_lowercase()
 }
 
 /// The outcome, or a timeout.
@@ -174,20 +196,10 @@ pub(crate) async fn within<T>(
     timeout(limit, future).await.map_err(elapsed)?
 }
 
-/// The master of the highest epoch; of several, the one that is named most often.
-fn most_trusted(found: &[Master]) -> Option<&Master> {
-    let votes = |master: &Master| found.iter().filter(|other| *other == master).count();
-    found
-        .iter()
-        .max_by_key(|master| (master.epoch, votes(master)))
-}
-
 #[async_trait]
 impl Follow for Group {
     async fn find(&self) -> Result<ConnectionInfo, BackendError> {
-        let master = self.named().await?;
-        self.learn(&master)?;
-        let Master { host, port, .. } = master;
+        let Master { host, port, .. } = self.look().await?;
         let address = match self.0.server.addr().clone() {
             ConnectionAddr::TcpTls {
                 insecure,
@@ -205,7 +217,7 @@ impl Follow for Group {
     }
 
     async fn arrived(&self, server: &Server) -> Result<Option<Arc<dyn Witness>>, BackendError> {
-        let epoch = self.epoch_of(server.info().addr())?;
+        let master = self.believed_at(server.info().addr())?;
         let role: Vec<Value> = redis::cmd("ROLE")
             .query_async(&mut server.connection())
             .await
@@ -217,10 +229,7 @@ impl Follow for Group {
                 return Err(BackendError::new(BackendErrorKind::Server, cause));
             }
         }
-        for sentinel in &self.0.sentinels {
-            let watch = watch::watch(self.clone(), sentinel.clone(), epoch, server.retire());
-            tokio::spawn(watch);
-        }
+        Watch::start(self, master, server.retire());
         match self.0.replicas {
             None => Ok(None),
             Some(replicas) => {
@@ -231,17 +240,18 @@ impl Follow for Group {
     }
 
     fn condemns(&self, error: &RedisError) -> bool {
-        matches!(
-            error.code(),
-            Some("NOREPLICAS" | "MASTERDOWN" | "LOADING" | "READONLY")
-        )
+        // Before Redis 7 a script wraps the error that it meets.
+        let says = |code: &str| {
+            let wrapped = format!("-{code}");
+            error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(&wrapped))
+        };
+        ["NOREPLICAS", "MASTERDOWN", "LOADING"]
+            .into_iter()
+            .any(says)
     }
 
     fn name(&self) -> Option<String> {
-        let first = self.0.sentinels.iter().map(|sentinel| {
-            let address = sentinel.get_connection_info().addr().to_string();
-            address.to_ascii_lowercase()
-        });
+        let first = self.sentinels().iter().map(address_of);
         // However the sentinels are listed, it is the same node.
         Some(format!("{} of sentinel {}", self.0.name, first.min()?))
     }
@@ -251,40 +261,7 @@ impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group")
             .field("name", &self.0.name)
-            .field("newest", &self.newest())
+            .field("belief", &self.belief())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn master(epoch: u64, port: u16) -> Master {
-        let host = "10.0.0.1".to_owned();
-        Master { epoch, host, port }
-    }
-
-    #[test]
-    fn the_highest_epoch_wins_and_then_the_majority() {
-        let found = [master(3, 1), master(3, 1), master(4, 2)];
-        assert_eq!(most_trusted(&found), Some(&master(4, 2)));
-        let found = [master(0, 2), master(0, 1), master(0, 1)];
-        assert_eq!(most_trusted(&found), Some(&master(0, 1)));
-        assert_eq!(most_trusted(&[]), None);
-    }
-
-    #[test]
-    fn an_older_master_is_never_believed_again() {
-        let server = redis::IntoConnectionInfo::into_connection_info("redis://h").unwrap();
-        let group = Group::new("m".to_owned(), Vec::new(), server, None);
-        group.learn(&master(3, 1)).unwrap();
-        group.learn(&master(4, 2)).unwrap();
-        group.learn(&master(4, 2)).unwrap();
-        let error = group.learn(&master(3, 1)).unwrap_err();
-        assert!(error.to_string().contains("epoch 3"), "{error}");
-        let address = |port| ConnectionAddr::Tcp("10.0.0.1".to_owned(), port);
-        assert_eq!(group.epoch_of(&address(2)).unwrap(), 4);
-        assert!(group.epoch_of(&address(1)).is_err(), "replaced meanwhile");
     }
 }

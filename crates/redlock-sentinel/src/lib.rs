@@ -26,14 +26,25 @@
 //! # How the master is found
 //!
 //! All sentinels are asked at once, and a majority of those configured has to answer: **list all of
-//! them**. The address is that of `SENTINEL GET-MASTER-ADDR-BY-NAME` at the highest `config-epoch`; an epoch
-//! lower than one seen before is never believed, as a sentinel that was cut off would bring back a
-//! master that has been replaced. Then the server itself has to say, by `ROLE`, that it is a master.
+//! them**, each once, and none behind a load balancer. The address is that of `SENTINEL
+//! GET-MASTER-ADDR-BY-NAME` at the highest `config-epoch`. An epoch lower than one seen before is not
+//! believed, as a sentinel that was cut off would bring back a master that has been replaced, unless a majority
+//! names it and nobody has named the higher one for 15 s: then that failover was never completed. Then
+//! the server itself has to say, by `ROLE`, that it is a master.
 //!
-//! Every sentinel is listened to as long as the connection lives. When one of them knows a newer epoch the
-//! connection is given up, and a vote that is on its way over it does not count. The error replies
-//! `READONLY`, `NOREPLICAS`, `MASTERDOWN` and `LOADING` have the master looked for again, in the background;
-//! so does a connection that is silent or breaks.
+//! Every sentinel is listened to as long as the connection lives. When one of them knows a newer epoch, or
+//! a majority another master, or less than a majority has answered for 3 s, the connection is given up,
+//! and no answer counts that is on its way over it. The error replies `READONLY`, `NOREPLICAS`, `MASTERDOWN` and
+//! `LOADING` have the master looked for again, in the background; so does a connection that is silent or
+//! breaks.
+//!
+//! # What it has to be allowed
+//!
+//! On the sentinels: `+sentinel|get-master-addr-by-name +sentinel|master +subscribe` and the channels
+//! `&+switch-master &+promoted-slave`. Without the subscription, which is logged, a failover is noticed up
+//! to a second later. On the servers, beside what every node needs: `+role`, and with
+//! [`acknowledged_by`](SentinelNodeBuilder::acknowledged_by) also `+wait`, and `+set` for the key
+//! `redlock:acknowledged` behind the key prefix.
 //!
 //! # What remains
 //!
@@ -43,23 +54,27 @@
 //! `min-replicas-to-write 1` on the servers, which then refuse writes once they are cut off from their
 //! replicas.
 //!
+//! Who is cut off from the sentinels together with the old master trusts it for 3 s more. That is safe as
+//! long as `down-after-milliseconds` is longer.
+//!
 //! What was granted just before a failover may be missing on the new master.
 //! [`acknowledged_by`](SentinelNodeBuilder::acknowledged_by) makes that rarer, not impossible.
-//!
-//! When the sentinels' state is wiped so that their epochs begin anew, processes that saw the old ones
-//! have to be restarted.
 
 mod acknowledged;
+mod belief;
 mod group;
 mod watch;
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use redis::{ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError};
 use redlock_core::forward_backend;
 use redlock_redis_rs::{RedisNode, RedisNodeBuilder};
 
-use crate::{acknowledged::Replicas, group::Group};
+use crate::{
+    acknowledged::Replicas,
+    group::{Group, address_of},
+};
 
 /// The master of a group that sentinels watch, as one node. Cheap to clone; clones are the same node.
 ///
@@ -116,7 +131,7 @@ impl SentinelNodeBuilder {
         self
     }
 
-    /// The certificates for sentinels at `rediss://`, where the system's roots do not do.
+    /// The certificates for sentinels at `rediss://`. Default: those of the [settings](Self::settings).
     #[cfg(any(feature = "tls-rustls", feature = "tls-native-tls"))]
     pub fn sentinel_tls_certificates(mut self, certificates: redis::TlsCertificates) -> Self {
         self.sentinel_settings = Some(RedisNode::builder().tls_certificates(certificates));
@@ -128,7 +143,7 @@ impl SentinelNodeBuilder {
     ///
     /// It costs a round trip to the master and to the replicas more, by `WAIT` on a connection of its own, on
     /// which the key `redlock:acknowledged`, behind the key prefix, is written. The time has to be shorter than
-    /// the node timeout of the `Redlock`. A failover loses what was acknowledged less often, but still
+    /// half the node timeout of the `Redlock`, as a vote may have to wait for those before it. A failover loses what was acknowledged less often, but still
     /// does when it promotes a replica that had not.
     pub const fn acknowledged_by(mut self, replicas: usize, within: Duration) -> Self {
         self.replicas = Some(Replicas {
@@ -158,8 +173,10 @@ impl SentinelNodeBuilder {
             .into_iter()
             .map(|url| sentinel_settings.client(url))
             .collect::<Result<Vec<_>, _>>()?;
-        if sentinels.is_empty() {
-            return Err((ErrorKind::InvalidClientConfig, "no sentinels are given").into());
+        let addresses: HashSet<_> = sentinels.iter().map(address_of).collect();
+        if addresses.len() != sentinels.len() || sentinels.is_empty() {
+            let cause = "no sentinels are given, or one of them twice";
+            return Err((ErrorKind::InvalidClientConfig, cause).into());
         }
         let group = Group::new(master.into(), sentinels, server, self.replicas);
         Ok(SentinelNode(settings.follow(group)))

@@ -1,8 +1,9 @@
 //! The contract of [`LockBackend`], clause by clause, as tests.
 //!
 //! [`conformance!`](crate::conformance!) makes one test of each function here. Every one takes a node
-//! that works, uses resources of its own on it, and panics with the clause that the node breaks. They need
-//! real time: leases of one and a half seconds end while they wait.
+//! that works, uses resources of its own on it, and panics with the clause that the node breaks. What is
+//! optional passes, and says `skipped`, if the node answers that it does not support it. They need real time:
+//! leases of one and a half seconds end while they wait.
 //!
 //! ```
 //! use redlock_core::MemoryBackend;
@@ -18,16 +19,19 @@ mod acquire;
 mod concurrency;
 mod dropped;
 mod extend;
+mod inspect;
 mod names;
 mod release;
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use redlock_core::{Instant, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{BackendErrorKind, Holder, Instant, LockBackend, LockValue, Resources, Vote};
 use tokio::time::sleep;
 
-pub use self::{acquire::*, concurrency::*, dropped::*, extend::*, names::*, release::*};
+pub use self::{
+    acquire::*, concurrency::*, dropped::*, extend::*, inspect::*, names::*, release::*,
+};
 
 /// One `#[tokio::test]` for every clause of the contract of
 /// [`LockBackend`](redlock_core::LockBackend).
@@ -73,6 +77,9 @@ macro_rules! conformance {
             every_handle_sees_the_same_locks
             a_dropped_operation_leaves_the_node_usable
             a_release_is_not_overtaken_by_a_dropped_acquire
+            inspect_tells_who_holds
+            inspect_finds_nothing_that_is_free_or_has_expired
+            inspect_changes_nothing
         );
     };
     ($subject:expr; $($clause:ident)+) => {
@@ -161,6 +168,23 @@ impl Party {
     async fn extend(&self, resources: &Resources, value: &LockValue, ttl: Duration) -> Vote {
         let answer = self.0.extend(resources, value, ttl).await;
         answer.unwrap_or_else(|error| panic!("extend of {resources} failed: {error}"))
+    }
+
+    /// Whether the node has what is optional; says so if a test is skipped.
+    async fn can_inspect(&self) -> bool {
+        let [name] = names();
+        match self.0.inspect(&name).await {
+            Err(error) if error.kind() == BackendErrorKind::Unsupported => {
+                println!("skipped: the node cannot inspect: {error}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    async fn inspect(&self, resource: &str) -> Option<Holder> {
+        let answer = self.0.inspect(resource).await;
+        answer.unwrap_or_else(|error| panic!("clause 12: inspect of {resource} failed: {error}"))
     }
 
     /// Takes these and says with which value.

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, Instant, LockBackend, LockValue, Resources, Vote,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Resources, Vote,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -35,6 +35,7 @@ impl<B> Clone for Faulty<B> {
 
 /// An operation of [`LockBackend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Operation {
     /// [`LockBackend::acquire`]
     Acquire,
@@ -42,6 +43,8 @@ pub enum Operation {
     Release,
     /// [`LockBackend::extend`]
     Extend,
+    /// [`LockBackend::inspect`]
+    Inspect,
 }
 
 /// What becomes of an operation.
@@ -78,7 +81,7 @@ pub enum Fault {
         /// From the answer until the node executes it again.
         after: Duration,
     },
-    /// The node refuses without looking.
+    /// The node refuses without looking. To inspect is refused as not supported.
     Refuse,
     /// An error, and nothing is executed.
     Fail(BackendErrorKind),
@@ -106,8 +109,8 @@ pub struct Call {
     pub at: Instant,
     /// On what.
     pub resources: Resources,
-    /// With which value.
-    pub value: LockValue,
+    /// With which value, where the operation has one.
+    pub value: Option<LockValue>,
     /// For how long, where the operation says so.
     pub ttl: Option<Duration>,
 }
@@ -141,7 +144,8 @@ impl<B: LockBackend> Faulty<B> {
 
     /// From now on this becomes of every operation.
     pub fn on_all(&self, fault: Fault) {
-        for operation in [Operation::Acquire, Operation::Release, Operation::Extend] {
+        use Operation::{Acquire, Extend, Inspect, Release};
+        for operation in [Acquire, Release, Extend, Inspect] {
             self.on(operation, fault);
         }
     }
@@ -178,11 +182,21 @@ impl<B: LockBackend> Faulty<B> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn carry(&self, call: Call) -> Result<Vote, BackendError> {
+    /// Does this call to the node as planned; `execute` is what the node does, `refused` what it says instead.
+    async fn carry<T, F, A>(
+        &self,
+        call: Call,
+        refused: Result<T, BackendError>,
+        execute: F,
+    ) -> Result<T, BackendError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<B>) -> A + Clone + Send + 'static,
+        A: Future<Output = Result<T, BackendError>> + Send,
+    {
         let (fault, number) = {
             let mut plan = self.plan();
             let number = plan.calls.len();
-            plan.calls.push(call.clone());
             let queued = plan
                 .once
                 .iter()
@@ -191,38 +205,40 @@ impl<B: LockBackend> Faulty<B> {
                 .and_then(|at| plan.once.remove(at))
                 .map(|(_, fault)| fault);
             let fault = once.or_else(|| plan.always.get(&call.operation).copied());
+            plan.calls.push(call);
             (fault, number)
         };
+        let node = Arc::clone(&self.inner);
         let error = |kind| Err(BackendError::new(kind, "a fault made by the test"));
         match fault {
-            None => self.execute(call).await,
+            None => execute(node).await,
             Some(Fault::Delay { request, reply }) => {
-                let answer = self.send(call, request).await.expect("it lands");
+                let answer = send(node, execute, request).await.expect("it lands");
                 sleep(reply).await;
                 answer
             }
             Some(Fault::Reorder { seed, up_to }) => {
                 let request = up_to.mul_f64(share(seed, number));
-                self.send(call, request).await.expect("it lands")
+                send(node, execute, request).await.expect("it lands")
             }
             Some(Fault::LoseRequest) => pending().await,
             Some(Fault::LoseReply) => {
-                let _ = self.execute(call).await;
+                let _ = execute(node).await;
                 pending().await
             }
             Some(Fault::Duplicate { after }) => {
-                let answer = self.execute(call.clone()).await;
-                drop(self.send(call, after));
+                let answer = execute.clone()(Arc::clone(&node)).await;
+                drop(send(node, execute, after));
                 answer
             }
-            Some(Fault::Refuse) => Ok(Vote::Refused),
+            Some(Fault::Refuse) => refused,
             Some(Fault::Fail(kind)) => error(kind),
             Some(Fault::FailAfter(kind)) => {
-                let _ = self.execute(call).await;
+                let _ = execute(node).await;
                 error(kind)
             }
             Some(Fault::LandLate { kind, after }) => {
-                drop(self.send(call, after));
+                drop(send(node, execute, after));
                 error(kind)
             }
             Some(Fault::Down) => {
@@ -231,27 +247,23 @@ impl<B: LockBackend> Faulty<B> {
             Some(Fault::Panic) => panic!("a panic made by the test"),
         }
     }
+}
 
-    /// Has the node execute it after this time, whether or not anybody waits for the answer.
-    fn send(&self, call: Call, after: Duration) -> JoinHandle<Result<Vote, BackendError>> {
-        let node = self.clone();
-        tokio::spawn(async move {
-            sleep(after).await;
-            node.execute(call).await
-        })
-    }
-
-    async fn execute(&self, call: Call) -> Result<Vote, BackendError> {
-        let Call {
-            resources, value, ..
-        } = &call;
-        let ttl = call.ttl.unwrap_or_default();
-        match call.operation {
-            Operation::Acquire => self.inner.acquire(resources, value, ttl).await,
-            Operation::Release => self.inner.release(resources, value).await,
-            Operation::Extend => self.inner.extend(resources, value, ttl).await,
-        }
-    }
+/// Has the node execute it after this time, whether or not anybody waits for the answer.
+fn send<B, T, A>(
+    node: Arc<B>,
+    execute: impl FnOnce(Arc<B>) -> A + Send + 'static,
+    after: Duration,
+) -> JoinHandle<T>
+where
+    B: LockBackend,
+    T: Send + 'static,
+    A: Future<Output = T> + Send,
+{
+    tokio::spawn(async move {
+        sleep(after).await;
+        execute(node).await
+    })
 }
 
 /// The pseudo-random number in `[0, 1)` that comes at this place after the seed, by `SplitMix64`.
@@ -269,14 +281,14 @@ fn share(seed: u64, place: usize) -> f64 {
 fn call(
     operation: Operation,
     resources: &Resources,
-    value: &LockValue,
+    value: Option<&LockValue>,
     ttl: Option<Duration>,
 ) -> Call {
     Call {
         operation,
         at: Instant::now(),
         resources: resources.clone(),
-        value: value.clone(),
+        value: value.cloned(),
         ttl,
     }
 }
@@ -290,8 +302,11 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.carry(call(Operation::Acquire, resources, value, Some(ttl)))
-            .await
+        let call = call(Operation::Acquire, resources, Some(value), Some(ttl));
+        let (resources, value) = (resources.clone(), value.clone());
+        let execute =
+            move |node: Arc<B>| async move { node.acquire(&resources, &value, ttl).await };
+        self.carry(call, Ok(Vote::Refused), execute).await
     }
 
     async fn release(
@@ -299,8 +314,10 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        self.carry(call(Operation::Release, resources, value, None))
-            .await
+        let call = call(Operation::Release, resources, Some(value), None);
+        let (resources, value) = (resources.clone(), value.clone());
+        let execute = move |node: Arc<B>| async move { node.release(&resources, &value).await };
+        self.carry(call, Ok(Vote::Refused), execute).await
     }
 
     async fn extend(
@@ -309,8 +326,18 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.carry(call(Operation::Extend, resources, value, Some(ttl)))
-            .await
+        let call = call(Operation::Extend, resources, Some(value), Some(ttl));
+        let (resources, value) = (resources.clone(), value.clone());
+        let execute = move |node: Arc<B>| async move { node.extend(&resources, &value, ttl).await };
+        self.carry(call, Ok(Vote::Refused), execute).await
+    }
+
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let name = Resources::new([resource]).expect("a name");
+        let call = call(Operation::Inspect, &name, None, None);
+        let refused = BackendError::new(BackendErrorKind::Unsupported, "a fault made by the test");
+        let execute = move |node: Arc<B>| async move { node.inspect(&name[0]).await };
+        self.carry(call, Err(refused.not_executed()), execute).await
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

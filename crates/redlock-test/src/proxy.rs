@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use tokio::{
@@ -36,8 +39,8 @@ enum Mode {
     Flow,
     /// Nothing is carried in either direction, and nothing is lost.
     Stalled,
-    /// Requests arrive, replies do not.
-    LoseReplies,
+    /// Requests arrive; from the first that contains this text on, replies do not.
+    LoseReplies(&'static str),
     Cut,
 }
 
@@ -99,10 +102,17 @@ impl Proxy {
         self.set(Mode::Flow);
     }
 
-    /// From now on requests arrive on all connections, new ones too, and replies are lost.
+    /// From now on requests arrive on all connections, new ones too, and replies are lost. A connection that
+    /// has lost one is of no use any more: [`cut`](Self::cut) it before anything is carried again.
     pub fn lose_replies(&self) {
-        lock(&self.connections).first = Mode::LoseReplies;
-        self.set(Mode::LoseReplies);
+        self.lose_replies_to("");
+    }
+
+    /// As [`lose_replies`](Self::lose_replies), on each connection from the first request on that contains
+    /// this text.
+    pub fn lose_replies_to(&self, text: &'static str) {
+        lock(&self.connections).first = Mode::LoseReplies(text);
+        self.set(Mode::LoseReplies(text));
     }
 
     /// Closes the connections that are open now.
@@ -123,7 +133,14 @@ impl Proxy {
 
     fn set(&self, mode: Mode) {
         for connection in &lock(&self.connections).open {
-            connection.send_replace(mode);
+            connection.send_if_modified(|now| {
+                // A connection that is cut stays so, also if it has not noticed yet.
+                let changes = *now != Mode::Cut;
+                if changes {
+                    *now = mode;
+                }
+                changes
+            });
         }
     }
 }
@@ -148,19 +165,29 @@ async fn forward(client: TcpStream, server: SocketAddr, mut mode: watch::Receive
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (requests, replies) = (mode.clone(), mode.clone());
+    let lossy = AtomicBool::new(false);
     tokio::select! {
-        _ = carry(from_client, to_server, requests, false) => {}
-        _ = carry(from_server, to_client, replies, true) => {}
+        _ = carry(from_client, to_server, requests, |mode, request| {
+            if let Mode::LoseReplies(text) = mode {
+                let found = request.windows(text.len().max(1)).any(|part| part == text.as_bytes());
+                lossy.fetch_or(found || text.is_empty(), SeqCst);
+            }
+            true
+        }) => {}
+        _ = carry(from_server, to_client, replies, |mode, _| {
+            let lossy = lossy.load(SeqCst) || mode == Mode::LoseReplies("");
+            !(lossy && matches!(mode, Mode::LoseReplies(_)))
+        }) => {}
         _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-/// Carries bytes one way until that way ends.
+/// Carries bytes one way until that way ends, but those that are not let through.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
-    replies: bool,
+    lets_through: impl Fn(Mode, &[u8]) -> bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -173,7 +200,7 @@ async fn carry(
         if now == Mode::Cut {
             return Ok(());
         }
-        if !(replies && now == Mode::LoseReplies) {
+        if lets_through(now, &buffer[..length]) {
             to.write_all(&buffer[..length]).await?;
         }
     }

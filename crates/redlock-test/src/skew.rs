@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
-use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{BackendError, Holder, LockBackend, LockValue, Resources, Vote};
 
 /// Wraps a backend so that the node's clock runs at another rate than the client's.
 ///
@@ -15,6 +15,8 @@ use redlock_core::{BackendError, LockBackend, LockValue, Resources, Vote};
 /// machine. `ttl / rate` is rounded to a nanosecond, or to 16 digits where those are fewer, and the
 /// backend rounds it as any ttl: on Redis up to whole milliseconds. What exceeds [`Duration::MAX`] becomes
 /// that.
+///
+/// An inspection tells the remaining time as the node counts it.
 ///
 /// A [`Redlock`](redlock_core::Redlock) whose drift factor is `f` bears every rate up to `1 / (1 − f)`.
 ///
@@ -49,6 +51,11 @@ impl<B: LockBackend> Skewed<B> {
     fn lasting(&self, ttl: Duration) -> Duration {
         Duration::try_from_secs_f64(ttl.as_secs_f64() / self.rate).unwrap_or(Duration::MAX)
     }
+
+    /// How much of its own time the node counts meanwhile.
+    fn counting(&self, time: Duration) -> Duration {
+        Duration::try_from_secs_f64(time.as_secs_f64() * self.rate).unwrap_or(Duration::MAX)
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -80,6 +87,14 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.inner.extend(resources, value, self.lasting(ttl)).await
+    }
+
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let mut holder = self.inner.inspect(resource).await?;
+        if let Some(holder) = &mut holder {
+            holder.remaining = holder.remaining.map(|it| self.counting(it));
+        }
+        Ok(holder)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

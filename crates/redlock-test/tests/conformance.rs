@@ -13,8 +13,14 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use redlock_core::{BackendError, Instant, LockBackend, LockValue, MemoryBackend, Resources, Vote};
-use redlock_test::conformance::{self, Subject};
+use redlock_core::{
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, MemoryBackend,
+    Resources, Vote,
+};
+use redlock_test::{
+    Fault, Faulty, Operation,
+    conformance::{self, Subject},
+};
 use tokio::{task::yield_now, time::sleep};
 
 mod memory {
@@ -57,6 +63,16 @@ enum Wrong {
     DropWedges,
     DroppedAcquireLandsLate,
     PeersShareNothing,
+    InspectSeesNothing,
+    InspectTellsAnothersValue,
+    InspectTellsTheTtlInSeconds,
+    InspectTellsNoEnd,
+    InspectTellsTheExpired,
+    InspectTakes,
+    InspectProlongs,
+    InspectShortens,
+    InspectFrees,
+    InspectFailsOnTheHeld,
 }
 
 type Leases = HashMap<String, (LockValue, Instant)>;
@@ -163,6 +179,10 @@ fn is_of(leases: &Leases, key: &str, value: &LockValue) -> bool {
     leases.get(key).is_some_and(|(held, _)| held == value)
 }
 
+fn holder((value, until): (LockValue, Instant)) -> Holder {
+    Holder::new(&value, until.saturating_duration_since(Instant::now()))
+}
+
 #[async_trait]
 impl LockBackend for Broken {
     async fn acquire(
@@ -264,6 +284,47 @@ impl LockBackend for Broken {
         Ok(Vote::granted_if(granted))
     }
 
+    async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
+        let mut leases = self.leases.lock().unwrap();
+        let live = Self::live(&leases, resource);
+        let seconds = Duration::from_secs;
+        match self.wrong {
+            Some(Wrong::InspectTakes) if !live => {
+                let until = Instant::now() + seconds(1);
+                leases.insert(resource.to_owned(), (LockValue::random(), until));
+                return Ok(None);
+            }
+            Some(Wrong::InspectProlongs) if live => {
+                leases.get_mut(resource).unwrap().1 = Instant::now() + seconds(1);
+            }
+            Some(Wrong::InspectShortens) if live => {
+                leases.get_mut(resource).unwrap().1 -= Duration::from_millis(100);
+            }
+            Some(Wrong::InspectFrees) => return Ok(leases.remove(resource).map(holder)),
+            Some(Wrong::InspectTellsTheExpired) => {
+                return Ok(leases.get(resource).cloned().map(holder));
+            }
+            Some(Wrong::InspectTellsAnothersValue) if live => {
+                return Ok(leases.values().next().cloned().map(holder));
+            }
+            Some(Wrong::InspectFailsOnTheHeld) if live => {
+                let cause = "it is held";
+                return Err(BackendError::new(BackendErrorKind::Unsupported, cause));
+            }
+            _ => {}
+        }
+        let seen = live && !self.is(Wrong::InspectSeesNothing);
+        let mut told = seen.then(|| holder(leases[resource].clone()));
+        if let Some(told) = &mut told {
+            told.remaining = match told.remaining {
+                _ if self.is(Wrong::InspectTellsNoEnd) => None,
+                Some(it) if self.is(Wrong::InspectTellsTheTtlInSeconds) => Some(it / 1000),
+                remaining => remaining,
+            };
+        }
+        Ok(told)
+    }
+
     fn name(&self) -> Option<Cow<'_, str>> {
         let asked = self.asked.fetch_add(1, SeqCst);
         self.is(Wrong::NameChanges)
@@ -313,10 +374,20 @@ fn clause_against(wrong: Wrong) -> Clause {
         Wrong::DropWedges => clause!(a_dropped_operation_leaves_the_node_usable),
         Wrong::DroppedAcquireLandsLate => clause!(a_release_is_not_overtaken_by_a_dropped_acquire),
         Wrong::PeersShareNothing => clause!(every_handle_sees_the_same_locks),
+        Wrong::InspectSeesNothing
+        | Wrong::InspectTellsAnothersValue
+        | Wrong::InspectTellsTheTtlInSeconds
+        | Wrong::InspectTellsNoEnd
+        | Wrong::InspectFailsOnTheHeld => clause!(inspect_tells_who_holds),
+        Wrong::InspectTellsTheExpired => clause!(inspect_finds_nothing_that_is_free_or_has_expired),
+        Wrong::InspectTakes
+        | Wrong::InspectProlongs
+        | Wrong::InspectShortens
+        | Wrong::InspectFrees => clause!(inspect_changes_nothing),
     }
 }
 
-const ALL: [Wrong; 31] = [
+const ALL: [Wrong; 41] = [
     Wrong::GrantsNothing,
     Wrong::GrantsOnlyOne,
     Wrong::GrantsWhatItsOwnValueHolds,
@@ -348,6 +419,16 @@ const ALL: [Wrong; 31] = [
     Wrong::DropWedges,
     Wrong::DroppedAcquireLandsLate,
     Wrong::PeersShareNothing,
+    Wrong::InspectSeesNothing,
+    Wrong::InspectTellsAnothersValue,
+    Wrong::InspectTellsTheTtlInSeconds,
+    Wrong::InspectTellsNoEnd,
+    Wrong::InspectTellsTheExpired,
+    Wrong::InspectTakes,
+    Wrong::InspectProlongs,
+    Wrong::InspectShortens,
+    Wrong::InspectFrees,
+    Wrong::InspectFailsOnTheHeld,
 ];
 
 #[tokio::test(start_paused = true)]
@@ -358,5 +439,25 @@ async fn a_node_that_breaks_a_clause_is_rejected_by_that_clause() {
         clause(Broken::subject(None)).await;
         let verdict = AssertUnwindSafe(clause(Broken::subject(Some(wrong)))).catch_unwind();
         assert!(verdict.await.is_err(), "{wrong:?} passes {name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_node_that_says_so_need_not_inspect() {
+    let clauses: [Clause; 3] = [
+        clause!(inspect_tells_who_holds),
+        clause!(inspect_finds_nothing_that_is_free_or_has_expired),
+        clause!(inspect_changes_nothing),
+    ];
+    for (name, clause) in clauses {
+        let subject = |fault| {
+            let node = Faulty::new(MemoryBackend::new());
+            node.on(Operation::Inspect, fault);
+            Subject::new(node)
+        };
+        clause(subject(Fault::Refuse)).await;
+        let failing = subject(Fault::Fail(BackendErrorKind::Server));
+        let verdict = AssertUnwindSafe(clause(failing)).catch_unwind();
+        assert!(verdict.await.is_err(), "a node that fails passes {name}");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{iter, time::Duration};
 
-use redlock_core::{LockBackend, LockValue, MemoryBackend, Redlock, Resources, Vote, validity};
+use redlock_core::{
+    Holder, LockBackend, LockValue, MemoryBackend, Redlock, Resources, Vote, validity,
+};
 use redlock_test::{Faulty, History, Skewed};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -124,4 +126,14 @@ async fn two_hold_at_once_where_a_quorum_is_faster_than_the_drift_factor_covers(
         // 1 s / 1.1 is 909 ms, and the lock is relied on for 988 ms.
         assert!(violation.overlap() < ms(80), "{violation}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inspection_tells_the_time_as_the_node_counts_it() {
+    let node = Skewed::new(MemoryBackend::new(), 0.5);
+    let (name, value) = (Resources::new(["a"]).unwrap(), LockValue::random());
+    node.acquire(&name, &value, TTL).await.unwrap();
+    sleep(ms(500)).await;
+    let holder = node.inspect("a").await.unwrap();
+    assert_eq!(holder, Some(Holder::new(&value, ms(750))));
 }
