@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    acquire::Acquire, completions::Completions, exit_codes::ExitCodes, extend::Extend, man::Man,
-    release::Release, run::Run,
+    acquire::Acquire, completions::Completions, exit_codes::ExitCodes, extend::Extend,
+    inspect::Inspect, man::Man, release::Release, run::Run,
 };
 
 const EVERYWHERE: &str = "Options of every command";
@@ -70,6 +70,7 @@ pub(crate) enum Command {
     Acquire(Acquire),
     Extend(Extend),
     Release(Release),
+    Inspect(Inspect),
     ExitCodes(ExitCodes),
     #[command(hide = true)]
     Completions(Completions),

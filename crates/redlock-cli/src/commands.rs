@@ -4,6 +4,7 @@ pub(crate) mod acquire;
 pub(crate) mod completions;
 pub(crate) mod exit_codes;
 pub(crate) mod extend;
+pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod release;
 pub(crate) mod run;
@@ -22,6 +23,7 @@ pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> 
         Command::Acquire(acquire) => acquire.execute(global),
         Command::Extend(extend) => extend.execute(global),
         Command::Release(release) => release.execute(global),
+        Command::Inspect(inspect) => inspect.execute(global),
         Command::ExitCodes(exit_codes) => exit_codes.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
