@@ -4,7 +4,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     acquire::Acquire, completions::Completions, exit_codes::ExitCodes, extend::Extend,
-    inspect::Inspect, man::Man, release::Release, run::Run,
+    force_release::ForceRelease, inspect::Inspect, man::Man, release::Release, run::Run,
+    watch::Watch,
 };
 
 const EVERYWHERE: &str = "Options of every command";
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Extend(Extend),
     Release(Release),
     Inspect(Inspect),
+    Watch(Watch),
+    ForceRelease(ForceRelease),
     ExitCodes(ExitCodes),
     #[command(hide = true)]
     Completions(Completions),

@@ -22,6 +22,7 @@ pub(crate) enum Code {
     Output = 74,
     Locked = 75,
     Lost = 76,
+    NotConfirmed = 77,
     Config = 78,
     NotExecutable = 126,
     NotFound = 127,
@@ -47,12 +48,19 @@ const TABLE: &[(&str, &str)] = &[
         "71",
         "the operating system refused, for example to start a process",
     ),
-    ("74", "the value could not be printed; nothing is locked"),
+    (
+        "74",
+        "standard output could not be written; `acquire` has locked nothing",
+    ),
     (
         "75",
         "locked by another, for as long as was waited (--conflict-exit-code)",
     ),
     ("76", "the lock was lost; `run` has ended the command"),
+    (
+        "77",
+        "`force-release` was not confirmed, and has changed nothing",
+    ),
     (
         "78",
         "configuration: a file, a URL or a password that makes no sense",
@@ -61,7 +69,7 @@ const TABLE: &[(&str, &str)] = &[
     ("127", "the command was not found"),
     (
         "128+n",
-        "signal n ended the command, or the wait for the lock",
+        "signal n ended the command, the wait for the lock, or `watch`",
     ),
 ];
 
@@ -165,8 +173,8 @@ mod tests {
     #[test]
     fn the_table_has_every_code() {
         use Code::{
-            Config, Data, Locked, Lost, NoNodes, NotExecutable, NotFound, Output, System,
-            Unavailable, Usage,
+            Config, Data, Locked, Lost, NoNodes, NotConfirmed, NotExecutable, NotFound, Output,
+            System, Unavailable, Usage,
         };
         let codes = [
             Usage,
@@ -177,6 +185,7 @@ mod tests {
             Output,
             Locked,
             Lost,
+            NotConfirmed,
             Config,
             NotExecutable,
             NotFound,

@@ -151,6 +151,11 @@ pub(crate) fn to_json(report: &impl Serialize) -> Result<String, Failure> {
     Ok(json + "\n")
 }
 
+/// As exact as microseconds are.
+pub(crate) fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// Who holds it, without the whole value.
 pub(crate) fn held_by(holder: &Holder) -> String {
     let (value, remaining) = (&holder.value, remaining(holder));
@@ -186,7 +191,7 @@ fn node_report(node: &NodeInspection) -> NodeReport<'_> {
         value,
         remaining_ms,
         error: node.answer().err().map(ToString::to_string),
-        latency_ms: node.took().as_secs_f64() * 1e3,
+        latency_ms: millis(node.took()),
     }
 }
 

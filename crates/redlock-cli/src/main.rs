@@ -14,6 +14,7 @@ mod job;
 mod log;
 mod node;
 mod patience;
+mod screen;
 mod session;
 mod signals;
 mod supervise;

@@ -26,7 +26,15 @@ pub(crate) fn run(
     settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
     work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
-    let nodes = config::nodes(global)?;
+    run_on(config::nodes(global)?, settings, work)
+}
+
+/// The same on these nodes.
+pub(crate) fn run_on(
+    nodes: Vec<Arc<dyn LockBackend>>,
+    settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
+    work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
     let in_use: Vec<_> = nodes.iter().map(Arc::downgrade).collect();
     let redlock = settings(Redlock::builder(nodes)).build()?;
     let runtime = Builder::new_current_thread().enable_all().build();

@@ -6,8 +6,17 @@ use std::fs;
 
 use common::{assert_code, complained, redlock, said};
 
-const COMMANDS: [&str; 5] = ["run", "acquire", "extend", "release", "exit-codes"];
-const OPTIONS: [&str; 8] = [
+const COMMANDS: [&str; 8] = [
+    "run",
+    "acquire",
+    "extend",
+    "release",
+    "inspect",
+    "watch",
+    "force-release",
+    "exit-codes",
+];
+const OPTIONS: [&str; 11] = [
     "--node",
     "--config",
     "--verbose",
@@ -16,6 +25,9 @@ const OPTIONS: [&str; 8] = [
     "--grace",
     "--shell",
     "--value",
+    "--json",
+    "--interval",
+    "--yes",
 ];
 
 /// As large as a terminal may be expected to be.
