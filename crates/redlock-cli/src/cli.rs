@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    acquire::Acquire, completions::Completions, exit_codes::ExitCodes, extend::Extend,
-    force_release::ForceRelease, inspect::Inspect, man::Man, release::Release, run::Run,
-    watch::Watch,
+    acquire::Acquire, check::Check, completions::Completions, exit_codes::ExitCodes,
+    extend::Extend, force_release::ForceRelease, inspect::Inspect, man::Man, release::Release,
+    run::Run, watch::Watch,
 };
 
 const EVERYWHERE: &str = "Options of every command";
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Release(Release),
     Inspect(Inspect),
     Watch(Watch),
+    Check(Check),
     ForceRelease(ForceRelease),
     ExitCodes(ExitCodes),
     #[command(hide = true)]

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod acquire;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod exit_codes;
 pub(crate) mod extend;
@@ -27,6 +28,7 @@ pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> 
         Command::Release(release) => release.execute(global),
         Command::Inspect(inspect) => inspect.execute(global),
         Command::Watch(watch) => watch.execute(global),
+        Command::Check(check) => check.execute(global),
         Command::ForceRelease(force_release) => force_release.execute(global),
         Command::ExitCodes(exit_codes) => exit_codes.execute(),
         Command::Completions(completions) => completions.execute(),

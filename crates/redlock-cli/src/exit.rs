@@ -14,6 +14,8 @@ use crate::colour;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
+    Warnings = 1,
+    Problems = 2,
     Usage = 64,
     Data = 65,
     NoNodes = 66,
@@ -34,6 +36,8 @@ const TABLE: &[(&str, &str)] = &[
         "0",
         "done; for `run`: the command's own code is passed through",
     ),
+    ("1", "`check` found what may go wrong"),
+    ("2", "`check` found what is wrong"),
     ("64", "usage: an unknown, missing or malformed option"),
     (
         "65",
@@ -174,9 +178,11 @@ mod tests {
     fn the_table_has_every_code() {
         use Code::{
             Config, Data, Locked, Lost, NoNodes, NotConfirmed, NotExecutable, NotFound, Output,
-            System, Unavailable, Usage,
+            Problems, System, Unavailable, Usage, Warnings,
         };
         let codes = [
+            Warnings,
+            Problems,
             Usage,
             Data,
             NoNodes,

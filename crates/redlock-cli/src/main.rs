@@ -9,6 +9,7 @@ mod colour;
 mod commands;
 mod config;
 mod exit;
+mod health;
 mod inspection;
 mod job;
 mod log;

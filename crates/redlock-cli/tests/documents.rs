@@ -6,17 +6,18 @@ use std::fs;
 
 use common::{assert_code, complained, redlock, said};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "run",
     "acquire",
     "extend",
     "release",
     "inspect",
     "watch",
+    "check",
     "force-release",
     "exit-codes",
 ];
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
     "--node",
     "--config",
     "--verbose",
@@ -26,6 +27,7 @@ const OPTIONS: [&str; 11] = [
     "--shell",
     "--value",
     "--json",
+    "--quiet",
     "--interval",
     "--yes",
 ];

@@ -49,7 +49,7 @@ struct Found {
 impl ForceRelease {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
         let resource = Resources::new([&*self.resource])?;
-        let nodes = config::nodes(global)?;
+        let nodes = session::backends(config::nodes(global)?);
         session::run_on(
             nodes.clone(),
             |builder| builder,
