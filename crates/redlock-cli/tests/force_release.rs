@@ -23,7 +23,7 @@ fn forced(servers: &[RedisServer], code: i32) -> Output {
 fn asking(terminal: &Terminal, servers: &[RedisServer]) -> Child {
     let mut command = on(servers, ["force-release", "a"]);
     let child = terminal.start(plain(&mut command));
-    terminal.shows("Release \"a\"? [y/N] ");
+    terminal.shows(". Release it? [y/N] ");
     child
 }
 
@@ -75,6 +75,10 @@ fn a_person_says_yes() {
         let value = hold(&servers, "a");
         let mut terminal = Terminal::open();
         let mut child = asking(&terminal, &servers);
+        let asked = terminal.text();
+        let (_, question) = asked.rsplit_once('\n').unwrap();
+        let held = format!("\"a\": held by {}… for another ", &value[..4]);
+        assert!(question.starts_with(&held), "{question:?}");
         terminal.types(answer);
         assert_eq!(child.wait().unwrap().code(), Some(0));
         terminal.shows(&format!("freed {}… on 3 of 3 nodes", &value[..4]));

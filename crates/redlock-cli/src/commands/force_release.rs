@@ -60,7 +60,7 @@ impl ForceRelease {
                 if found.locks.is_empty() {
                     return self.end(&before, &found);
                 }
-                self.confirm()?;
+                self.confirm(&before)?;
                 for value in &found.locks {
                     let freed = release(&nodes, &resource, value).await;
                     let value = RawValue::from(value);
@@ -75,7 +75,7 @@ impl ForceRelease {
     }
 
     /// Only a person at a terminal can be asked.
-    fn confirm(&self) -> Result<(), Failure> {
+    fn confirm(&self, before: &Inspected) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }
@@ -88,7 +88,9 @@ impl ForceRelease {
             return refused("nobody can be asked without a terminal; --yes releases it");
         }
         let mut terminal = io::stderr();
-        write!(terminal, "Release {name:?}? [y/N] ")?;
+        let verdict = visible(before.verdict());
+        // The table may have gone elsewhere.
+        write!(terminal, "{name:?}: {verdict}. Release it? [y/N] ")?;
         terminal.flush()?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
