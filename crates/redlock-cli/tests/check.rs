@@ -333,28 +333,44 @@ fn a_group_under_sentinels() {
     found.one("master", &master);
 }
 
-/// A server that answers TIME with these seconds, and lets nobody do anything else.
-fn server_at(seconds: i64) -> String {
+/// A server that answers this to each command; what it does not answer, nobody is allowed to ask.
+fn pretender(answer: impl Fn(&str) -> Option<String> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for connection in listener.incoming() {
-            thread::spawn(move || serve(&connection.unwrap(), seconds));
+            let answer = answer.clone();
+            thread::spawn(move || serve(&connection.unwrap(), &answer));
         }
     });
     format!("redis://{address}")
 }
 
-fn serve(connection: &TcpStream, seconds: i64) {
+fn serve(connection: &TcpStream, answer: &dyn Fn(&str) -> Option<String>) {
     let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
     while let Some(head) = lines.next() {
         let words: usize = head.trim_start_matches('*').parse().unwrap();
         let words: Vec<_> = lines.by_ref().take(2 * words).collect();
-        let reply = match words[1].as_str() {
-            "TIME" => format!("*2\r\n:{seconds}\r\n:0\r\n"),
-            _ => "-NOPERM this user has no permissions\r\n".to_owned(),
-        };
+        let reply = answer(&words[1]).unwrap_or_else(|| "-NOPERM this user may not\r\n".to_owned());
         let _ = (&mut &*connection).write_all(reply.as_bytes());
+    }
+}
+
+#[test]
+fn nothing_a_server_says_commands_the_terminal() {
+    let evil = |command: &str| match command {
+        "INFO" => Some("$18\r\nredis_version:\x1b[2J\r\n".to_owned()),
+        "TIME" | "PTTL" => Some("-ERR \x1b[2J\r\n".to_owned()),
+        _ => None,
+    };
+    let node = pretender(evil);
+    for command in ["check", "inspect"] {
+        let resource = (command == "inspect").then_some("a");
+        let args = ["--node", &node, command].into_iter().chain(resource);
+        let output = redlock(args).output().unwrap();
+        let text = said(&output);
+        assert!(!text.contains('\x1b'), "{text}");
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
     }
 }
 
@@ -375,7 +391,8 @@ fn clocks_that_are_apart() {
             "keep the locks there that much too long",
         ),
     ] {
-        let skewed = server_at(now + off);
+        let time = format!("*2\r\n:{}\r\n:0\r\n", now + off);
+        let skewed = pretender(move |command| (command == "TIME").then(|| time.clone()));
         let mut command = on(&servers, []);
         let urls = [servers[0].url(), servers[1].url(), skewed.clone()];
         let found = Found::by(command.env("REDLOCK_NODES", urls.join(" ")), 1);
