@@ -28,6 +28,14 @@ impl Screen {
         Ok(Some(screen))
     }
 
+    /// Does this where everything is as it was before.
+    pub(crate) fn without(&self, work: impl FnOnce()) -> Result<(), Failure> {
+        let Self(()) = self;
+        print(LEAVE.as_bytes())?;
+        work();
+        print(ENTER.as_bytes())
+    }
+
     /// Shows as much of this text as there is room for.
     pub(crate) fn draw(&self, text: &str) -> Result<(), Failure> {
         let Self(()) = self;

@@ -52,11 +52,10 @@ impl Watch {
             global,
             |builder| builder,
             async |redlock| {
+                // Before there is a screen that would have to be left.
                 let mut signals = Signals::listen(ENDING)?;
+                signals.add(&[Signal::TSTP])?;
                 let mut view = View::open()?;
-                if let View::Screen(_) = view {
-                    signals.add(&[Signal::TSTP])?;
-                }
                 let mut turn = interval(self.interval);
                 turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 loop {
@@ -68,10 +67,7 @@ impl Watch {
                         biased;
                         signal = signals.next() => match signal {
                             Signal::TSTP => {
-                                drop(view);
-                                let _ = kill_process(getpid(), Signal::STOP);
-                                // Here we are continued.
-                                view = View::open()?;
+                                view.stop()?;
                                 turn.reset_immediately();
                             }
                             ending => return Ok(signal_code(ending.as_raw())),
@@ -88,6 +84,20 @@ impl View {
     fn open() -> Result<Self, Failure> {
         let screen = Screen::open()?;
         Ok(screen.map_or(Self::Lines(Vec::new()), Self::Screen))
+    }
+
+    /// Stops us, without the screen; returns when we are continued.
+    fn stop(&self) -> Result<(), Failure> {
+        let stop = || {
+            let _ = kill_process(getpid(), Signal::STOP);
+        };
+        match self {
+            Self::Screen(screen) => screen.without(stop),
+            Self::Lines(_) => {
+                stop();
+                Ok(())
+            }
+        }
     }
 
     fn show(&mut self, inspected: &[Inspected], interval: Duration) -> Result<(), Failure> {
