@@ -1,0 +1,36 @@
+//! The commands, one file each.
+
+pub(crate) mod acquire;
+pub(crate) mod completions;
+pub(crate) mod exit_codes;
+pub(crate) mod extend;
+pub(crate) mod man;
+pub(crate) mod release;
+pub(crate) mod run;
+
+use std::io::{self, Write};
+
+use crate::{
+    cli::{Command, Global},
+    exit::{Code, Failure},
+};
+
+/// Runs the command and gives the code to exit with.
+pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> {
+    match command {
+        Command::Run(run) => run.execute(global),
+        Command::Acquire(acquire) => acquire.execute(global),
+        Command::Extend(extend) => extend.execute(global),
+        Command::Release(release) => release.execute(global),
+        Command::ExitCodes(exit_codes) => exit_codes.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
+    }
+}
+
+/// Writes the bytes to standard output, all or with an error.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut output = io::stdout();
+    let written = output.write_all(bytes).and_then(|()| output.flush());
+    written.map_err(|error| Failure::new(Code::Output, format_args!("standard output: {error}")))
+}

@@ -1,0 +1,40 @@
+//! `redlock extend`.
+
+use std::time::Duration;
+
+use clap::Args;
+use redlock::{LockValue, Resources};
+
+use crate::{cli::Global, exit::Failure, session};
+
+/// Have a lock last for longer
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  redlock extend --ttl 10m deploy --value \"$value\"")]
+pub(crate) struct Extend {
+    /// How long the lock lasts from now on
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+
+    /// What `redlock acquire` has printed
+    #[arg(long, env = "REDLOCK_VALUE", hide_env_values = true)]
+    value: String,
+
+    /// What is locked: all that was locked together
+    #[arg(value_name = "RESOURCE", required = true)]
+    resources: Vec<String>,
+}
+
+impl Extend {
+    pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
+        let resources = Resources::new(self.resources)?;
+        let value: LockValue = self.value.parse()?;
+        session::run(
+            global,
+            |builder| builder,
+            async |redlock| match redlock.extend(&resources, value, self.ttl).await {
+                Ok(_) => Ok(0),
+                Err(error) => Err(Failure::lock(&resources, &error)),
+            },
+        )
+    }
+}

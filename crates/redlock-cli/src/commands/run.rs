@@ -1,0 +1,129 @@
+//! `redlock run`.
+
+use std::{ffi::OsString, io::ErrorKind, process::Command, time::Duration};
+
+use clap::Args;
+use redlock::{Error, KeptLock, Resources};
+
+use crate::{
+    cli::Global,
+    exit::{Code, Failure, quoted, say},
+    job::Job,
+    patience::Patience,
+    session,
+    signals::{ENDING, Signals},
+    supervise::{Times, supervise},
+    waiting_line::WaitingLine,
+    watchdog::Watchdog,
+};
+
+const HELP: &str = "\
+The lock is kept alive until the command and all that it leaves behind in its process group have ended.
+If the lock cannot be kept, the group is sent SIGTERM, and after the grace SIGKILL: in time before the
+lock ends, if the grace is at most a third of the ttl. Signals are passed on to the group.
+The command finds REDLOCK_RESOURCE (several one a line) and REDLOCK_VALUE in its environment.
+
+Example:
+  redlock run --wait 10m nightly-report -- ./report.sh --all";
+
+/// Run a command under a lock
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Run {
+    /// How long the lock lasts without being extended
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+
+    #[command(flatten)]
+    patience: Patience,
+
+    /// The time between SIGTERM and SIGKILL
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+
+    /// Run COMMAND through `sh -c`; its ARGs are $1 and so on
+    #[arg(long)]
+    shell: bool,
+
+    /// What to lock; several are locked together, all or none
+    #[arg(value_name = "RESOURCE", required = true)]
+    resources: Vec<String>,
+
+    /// What to run
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
+        let resources = Resources::new(self.resources.clone())?;
+        let line = WaitingLine::new(global.verbose);
+        let settings = |builder| self.patience.settings(builder);
+        session::run(global, settings, async |redlock| {
+            let mut signals = Signals::listen(ENDING)?;
+            let lock = self
+                .patience
+                .acquire(&redlock, &resources, self.ttl, &mut signals, line)
+                .await?;
+            let kept = lock.keep_alive();
+            let ended = match self.start(&kept) {
+                Ok(job) => supervise(job, &mut signals, &kept.signal(), self.times()).await,
+                Err(failure) => Err(failure),
+            };
+            release(kept, ended).await
+        })
+    }
+
+    /// No more than a third of the ttl is for ending the command: the rest is for extending the lock.
+    fn times(&self) -> Times {
+        Times {
+            margin: self.grace.min(self.ttl / 3),
+            grace: self.grace,
+        }
+    }
+
+    fn start(&self, kept: &KeptLock) -> Result<Job, Failure> {
+        let mut command = self.command();
+        command
+            .env("REDLOCK_RESOURCE", kept.resources().join("\n"))
+            .env("REDLOCK_VALUE", kept.value().as_str());
+        let watchdog = Watchdog::start()
+            .map_err(|error| Failure::new(Code::System, format_args!("/bin/sh: {error}")))?;
+        Job::start(&mut command, watchdog).map_err(|error| {
+            let code = match error.kind() {
+                ErrorKind::NotFound => Code::NotFound,
+                _ => Code::NotExecutable,
+            };
+            let program = command.get_program().display();
+            Failure::new(code, format_args!("{program}: {error}"))
+        })
+    }
+
+    fn command(&self) -> Command {
+        if self.shell {
+            let mut command = Command::new("sh");
+            let (script, args) = self.command.split_at(1);
+            command.arg("-c").args(script).arg("redlock").args(args);
+            return command;
+        }
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        command
+    }
+}
+
+/// Releases the lock after the command; its code, or that the lock has not lasted.
+async fn release(kept: KeptLock, ended: Result<u8, Failure>) -> Result<u8, Failure> {
+    let resources = kept.resources().clone();
+    match kept.release().await {
+        Err(error @ Error::Lost(_)) if ended.is_ok() => Err(Failure::lock(&resources, &error)),
+        Err(Error::NoQuorum(votes)) => {
+            let names = quoted(&resources);
+            say(&format!(
+                "{names}: the release is not confirmed, the ttl frees it: {votes}"
+            ));
+            ended
+        }
+        _ => ended,
+    }
+}

@@ -1,0 +1,228 @@
+//! Which nodes? From `--node`, `--config`, `REDLOCK_NODES`, or a file: the first of them that is there.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redlock::LockBackend;
+use serde::Deserialize;
+
+use crate::{
+    cli::Global,
+    exit::{Code, Failure},
+    node::{self, Credentials},
+};
+
+/// The file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    nodes: Vec<Entry>,
+    username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+/// A node: its URL, or a table that has more to say.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Url(String),
+    Table(Table),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    url: String,
+    username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+type Nodes = Vec<Arc<dyn LockBackend>>;
+
+/// The nodes, of which none is asked for anything yet.
+pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {
+    let environment = environment()?;
+    if !global.nodes.is_empty() {
+        if global.nodes.iter().any(|url| node::has_password(url)) {
+            return Err(config(
+                "--node: a password would be seen by everybody in the list of processes; \
+                 put it into REDLOCK_PASSWORD, REDLOCK_NODES or a file",
+            ));
+        }
+        return open(
+            "--node",
+            global.nodes.iter().map(|url| (url.as_str(), &environment)),
+        );
+    }
+    if let Some(path) = &global.config {
+        return from_file(path, &environment);
+    }
+    if let Some(urls) = variable("REDLOCK_NODES") {
+        let urls = split(&urls);
+        return open(
+            "REDLOCK_NODES",
+            urls.iter().map(|url| (url.as_str(), &environment)),
+        );
+    }
+    if let Some(path) = variable("REDLOCK_CONFIG") {
+        return from_file(Path::new(&path), &environment);
+    }
+    match default_file().filter(|path| path.exists()) {
+        Some(path) => from_file(&path, &environment),
+        None => Err(Failure::new(
+            Code::NoNodes,
+            "no nodes were given: use --node, REDLOCK_NODES or a configuration file",
+        )),
+    }
+}
+
+fn from_file(path: &Path, environment: &Credentials) -> Result<Nodes, Failure> {
+    let shown = path.display();
+    let text =
+        fs::read_to_string(path).map_err(|error| config(format_args!("{shown}: {error}")))?;
+    let file: Settings = toml::from_str(&text).map_err(|error| {
+        let end = error.span().map_or(0, |span| span.start);
+        let line = text
+            .get(..end)
+            .map_or(0, |before| before.matches('\n').count())
+            + 1;
+        let reason = without_values(error.message());
+        config(format_args!("{shown}: line {line}: {reason}"))
+    })?;
+    let credentials = |username, password, password_file: Option<PathBuf>| {
+        let password = match password_file {
+            Some(name) => Some(read_password(&path.with_file_name(name))?),
+            None => password,
+        };
+        Ok::<_, Failure>(Credentials { username, password })
+    };
+    let common = credentials(file.username, file.password, file.password_file)?;
+    let common = environment.clone().or(&common);
+    let nodes = file.nodes.into_iter().map(|entry| match entry {
+        Entry::Url(url) => Ok((url, common.clone())),
+        Entry::Table(table) => {
+            let own = credentials(table.username, table.password, table.password_file)?;
+            Ok((table.url, own.or(&common)))
+        }
+    });
+    let nodes = nodes.collect::<Result<Vec<_>, Failure>>()?;
+    open(
+        shown,
+        nodes
+            .iter()
+            .map(|(url, credentials)| (url.as_str(), credentials)),
+    )
+}
+
+/// Names the nodes by where they stand, as a URL may contain a password.
+fn open<'a>(
+    origin: impl std::fmt::Display,
+    nodes: impl Iterator<Item = (&'a str, &'a Credentials)>,
+) -> Result<Nodes, Failure> {
+    let open = |(index, (url, credentials))| {
+        node::open(url, credentials)
+            .map_err(|reason| config(format_args!("{origin}: node {}: {reason}", index + 1)))
+    };
+    nodes.enumerate().map(open).collect()
+}
+
+fn environment() -> Result<Credentials, Failure> {
+    let password = match variable("REDLOCK_PASSWORD") {
+        Some(password) => Some(password),
+        None => variable("REDLOCK_PASSWORD_FILE")
+            .map(|path| read_password(Path::new(&path)))
+            .transpose()?,
+    };
+    Ok(Credentials {
+        username: variable("REDLOCK_USERNAME"),
+        password,
+    })
+}
+
+/// Without the newline that editors add.
+fn read_password(path: &Path) -> Result<String, Failure> {
+    let read = fs::read_to_string(path);
+    let password = read.map_err(|error| config(format_args!("{}: {error}", path.display())))?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// One that is empty counts as not set.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn default_file() -> Option<PathBuf> {
+    let directory = variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
+    Some(directory.join("redlock").join("config.toml"))
+}
+
+/// At blanks, and at commas behind which a new URL begins: those of sentinels and clusters have commas.
+fn split(urls: &str) -> Vec<String> {
+    let mut split: Vec<String> = Vec::new();
+    for word in urls.split_whitespace() {
+        let mut url = String::new();
+        for part in word.split(',') {
+            let begins = part.contains("://") || part.starts_with("unix:");
+            if begins && !url.is_empty() {
+                split.push(std::mem::take(&mut url));
+            } else if !url.is_empty() {
+                url.push(',');
+            }
+            url.push_str(part);
+        }
+        split.push(url.trim_end_matches(',').to_owned());
+    }
+    split.retain(|url| !url.is_empty());
+    split
+}
+
+/// A message without what it quotes of the file, which may be a password.
+fn without_values(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}…{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
+fn config(message: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_parted_at_blanks_and_at_commas_between_them() {
+        let urls =
+            "redis://a,redis://b:1\n unix:/run/a,sentinel://c:1,d:2/m,  redis-cluster://e,f:1,";
+        let expected = [
+            "redis://a",
+            "redis://b:1",
+            "unix:/run/a",
+            "sentinel://c:1,d:2/m",
+            "redis-cluster://e,f:1",
+        ];
+        assert_eq!(split(urls), expected);
+        assert!(split(" , ").is_empty());
+    }
+
+    #[test]
+    fn a_message_does_not_quote_the_file() {
+        let message = "invalid type: string \"se\"cret\", expected a sequence";
+        assert_eq!(
+            without_values(message),
+            "invalid type: string …, expected a sequence"
+        );
+        assert_eq!(without_values("unclosed \""), "unclosed \"");
+    }
+}

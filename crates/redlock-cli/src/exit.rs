@@ -1,0 +1,203 @@
+//! What the exit codes mean, and the failures that end in one.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use redlock::{Error, InvalidRequest, Resources};
+
+use crate::colour;
+
+/// The codes of the command itself, as in `sysexits.h` where that has one, and as of a shell for what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Usage = 64,
+    Data = 65,
+    NoNodes = 66,
+    Unavailable = 69,
+    System = 71,
+    Output = 74,
+    Locked = 75,
+    Lost = 76,
+    Config = 78,
+    NotExecutable = 126,
+    NotFound = 127,
+}
+
+/// One line each, in the order of the codes.
+const TABLE: &[(&str, &str)] = &[
+    (
+        "0",
+        "done; for `run`: the command's own code is passed through",
+    ),
+    ("64", "usage: an unknown, missing or malformed option"),
+    (
+        "65",
+        "a ttl, resource name or lock value that makes no sense",
+    ),
+    ("66", "no nodes were given"),
+    (
+        "69",
+        "an outage: no quorum of nodes answered, or not in time",
+    ),
+    (
+        "71",
+        "the operating system refused, for example to start a process",
+    ),
+    ("74", "the value could not be printed; nothing is locked"),
+    (
+        "75",
+        "locked by another, for as long as was waited (--conflict-exit-code)",
+    ),
+    ("76", "the lock was lost; `run` has ended the command"),
+    (
+        "78",
+        "configuration: a file, a URL or a password that makes no sense",
+    ),
+    ("126", "the command was found, but cannot be executed"),
+    ("127", "the command was not found"),
+    (
+        "128+n",
+        "signal n ended the command, or the wait for the lock",
+    ),
+];
+
+/// The table of the exit codes, as text.
+pub(crate) fn table() -> String {
+    let line = |(code, meaning): &(&str, &str)| format!("  {code:<7}{meaning}\n");
+    TABLE.iter().map(line).collect()
+}
+
+/// Why the command ends without having done what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Display) -> Self {
+        Self {
+            code: code as u8,
+            message: message.to_string(),
+        }
+    }
+
+    /// A signal ended it.
+    pub(crate) fn signalled(signal: i32, message: impl Display) -> Self {
+        Self {
+            code: signal_code(signal),
+            message: message.to_string(),
+        }
+    }
+
+    /// What a lock operation on these resources has failed with.
+    pub(crate) fn lock(resources: &Resources, error: &Error) -> Self {
+        let names = quoted(resources);
+        match error {
+            Error::Locked(_) => Self::new(Code::Locked, format_args!("{names}: locked by another")),
+            Error::Lost(_) => Self::new(Code::Lost, format_args!("{names}: {error}")),
+            Error::Invalid(invalid) => invalid.clone().into(),
+            _ => Self::new(Code::Unavailable, format_args!("{names}: {error}")),
+        }
+    }
+
+    /// With another code, if it says that somebody else holds the lock.
+    pub(crate) fn on_conflict(mut self, code: Option<u8>) -> Self {
+        if let Some(code) = code.filter(|_| self.code == Code::Locked as u8) {
+            self.code = code;
+        }
+        self
+    }
+
+    /// Says it in one line, and gives the code to exit with. What is to count as success needs no words.
+    pub(crate) fn report(&self) -> ExitCode {
+        if self.code != 0 {
+            say(&self.message);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<InvalidRequest> for Failure {
+    fn from(invalid: InvalidRequest) -> Self {
+        let code = match invalid {
+            InvalidRequest::NoNodes => Code::NoNodes,
+            InvalidRequest::DuplicateNode(_) => Code::Config,
+            _ => Code::Data,
+        };
+        Self::new(code, invalid)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Code::System, error)
+    }
+}
+
+/// One line on standard error.
+pub(crate) fn say(message: &str) {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = colour::bold_red("redlock:", &io::stderr());
+    // Nobody is left to be told when this fails.
+    let _ = writeln!(io::stderr(), "{name} {message}");
+}
+
+/// What a shell makes of a signal.
+pub(crate) fn signal_code(signal: i32) -> u8 {
+    u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX)
+}
+
+/// The names so that they can be told apart, whatever characters they have.
+pub(crate) fn quoted(resources: &Resources) -> String {
+    let names: Vec<_> = resources.iter().map(|name| format!("{name:?}")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_code() {
+        use Code::{
+            Config, Data, Locked, Lost, NoNodes, NotExecutable, NotFound, Output, System,
+            Unavailable, Usage,
+        };
+        let codes = [
+            Usage,
+            Data,
+            NoNodes,
+            Unavailable,
+            System,
+            Output,
+            Locked,
+            Lost,
+            Config,
+            NotExecutable,
+            NotFound,
+        ];
+        let listed: Vec<_> = TABLE
+            .iter()
+            .filter_map(|(code, _)| code.parse::<u8>().ok())
+            .collect();
+        let expected: Vec<_> = [0]
+            .into_iter()
+            .chain(codes.map(|code| code as u8))
+            .collect();
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = include_str!("../README.md");
+        for (code, meaning) in TABLE {
+            let row = format!("| {code} | {meaning} |");
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A command in a process group of its own, which never outlives us.
+
+use std::{io, os::unix::process::CommandExt, process::Command};
+
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, test_kill_process_group,
+    wait,
+};
+use tokio::signal::unix::{self, SignalKind};
+
+use crate::{exit::signal_code, terminal::Terminal, watchdog::Watchdog};
+
+/// A running command, and whatever it starts in its group.
+pub(crate) struct Job {
+    /// Also the process id of the command.
+    group: Pid,
+    watchdog: Watchdog,
+    /// Arrive whenever a child has ended or stopped.
+    children: unix::Signal,
+}
+
+/// Something that happened to the command itself.
+pub(crate) enum Change {
+    /// With this code, or 128 and the signal.
+    Ended(u8),
+    /// By this signal.
+    Stopped(Signal),
+}
+
+impl Job {
+    /// Starts the command behind this watchdog, as [`Command::spawn`] does.
+    pub(crate) fn start(command: &mut Command, mut watchdog: Watchdog) -> io::Result<Self> {
+        // What the command leaves behind becomes our child: so it leaves no zombie.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let children = unix::signal(SignalKind::child())?;
+        let group = Pid::from_child(&command.process_group(0).spawn()?);
+        if let Err(error) = watchdog.watch(group) {
+            let _ = kill_process_group(group, Signal::KILL);
+            return Err(error);
+        }
+        Ok(Self {
+            group,
+            watchdog,
+            children,
+        })
+    }
+
+    /// Sends the signal to the whole group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // When it fails nobody is left.
+        let _ = kill_process_group(self.group, signal);
+        if matches!(signal, Signal::TERM | Signal::HUP) {
+            // What is stopped cannot end itself.
+            let _ = kill_process_group(self.group, Signal::CONT);
+        }
+    }
+
+    /// Whether nobody is left in the group; to be asked after the command has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        test_kill_process_group(self.group).is_err()
+    }
+
+    /// Waits for the next change of the command, and buries everybody else.
+    pub(crate) async fn changed(&mut self) -> Change {
+        loop {
+            while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                if let Some(change) = change(status).filter(|_| pid == self.group) {
+                    return change;
+                }
+            }
+            self.children.recv().await;
+        }
+    }
+
+    /// The command was stopped by this signal: as a job of a terminal it is given the terminal if that is what
+    /// it stopped for, or else we stop as well, until somebody has us continue. Whether it is to continue now.
+    ///
+    /// Without a terminal, whoever stopped it will let it go on.
+    pub(crate) fn stopped(&self, signal: Signal) -> bool {
+        let Some(terminal) = Terminal::open() else {
+            return false;
+        };
+        let mut wants_it = matches!(signal, Signal::TTIN | Signal::TTOU);
+        if !(wants_it && terminal.is_ours()) {
+            // One that asks for the terminal asks whoever runs us.
+            let stop = if wants_it { signal } else { Signal::STOP };
+            wants_it |= terminal.is_with(self.group);
+            terminal.take_from(self.group);
+            let _ = kill_process_group(getpgrp(), stop);
+            // Here we are continued.
+        }
+        if wants_it && terminal.is_ours() {
+            terminal.give_to(self.group);
+        }
+        true
+    }
+
+    /// Takes the terminal back, and dismisses the watchdog, when nobody is left.
+    pub(crate) fn finish(self) {
+        if let Some(terminal) = Terminal::open() {
+            terminal.take_from(self.group);
+        }
+        self.watchdog.dismiss();
+    }
+}
+
+fn change(status: WaitStatus) -> Option<Change> {
+    let ended = status
+        .exit_status()
+        .map(|code| u8::try_from(code).unwrap_or(u8::MAX))
+        .or_else(|| status.terminating_signal().map(signal_code))
+        .map(Change::Ended);
+    let stopped = || status.stopping_signal().and_then(Signal::from_named_raw);
+    ended.or_else(|| stopped().map(Change::Stopped))
+}

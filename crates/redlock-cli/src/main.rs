@@ -1,0 +1,61 @@
+//! `redlock`, the command: locks for scripts, cron jobs and operators.
+//!
+//! It takes, keeps and releases locks through the library and has no logic of its own about them. What it
+//! adds is what surrounds a lock in a shell: where the nodes are listed, how long is waited, and a command that never
+//! outlives its lock.
+
+mod cli;
+mod colour;
+mod commands;
+mod config;
+mod exit;
+mod job;
+mod log;
+mod node;
+mod patience;
+mod session;
+mod signals;
+mod supervise;
+mod terminal;
+mod waiting_line;
+mod watchdog;
+
+use std::process::ExitCode;
+
+use clap::{Parser, error::ErrorKind};
+
+use crate::{
+    cli::Cli,
+    exit::{Code, Failure},
+};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
+    log::start(global.verbose);
+    match commands::execute(command, &global) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Help and version are what was asked for; anything else is a mistake, told in one line.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::new(Code::Usage, "no command was given; see `redlock --help`").report();
+    }
+    let text = error.to_string();
+    // Behind an empty line stand tips and usage.
+    let reason = text.split("\n\n").next().unwrap_or_default();
+    let reason = reason.trim_start_matches("error: ");
+    Failure::new(Code::Usage, format_args!("{reason}; see `redlock --help`")).report()
+}

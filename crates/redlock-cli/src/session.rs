@@ -1,0 +1,46 @@
+//! What every command that reaches the nodes does before and after.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use redlock::{LockBackend, Redlock, RedlockBuilder};
+use tokio::{
+    runtime::Builder,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    cli::Global,
+    config,
+    exit::{Code, Failure},
+};
+
+/// For how long we do not exit because of what still goes on in the background; a ttl frees the rest.
+const CLEAN_UP: Duration = Duration::from_secs(1);
+
+/// Runs the work on the configured nodes, and lets what it has begun come to its end.
+pub(crate) fn run(
+    global: &Global,
+    settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
+    work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let nodes = config::nodes(global)?;
+    let in_use: Vec<_> = nodes.iter().map(Arc::downgrade).collect();
+    let redlock = settings(Redlock::builder(nodes)).build()?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Code::System, error))?;
+    runtime.block_on(async {
+        let outcome = work(redlock).await;
+        let _ = timeout(CLEAN_UP, rest(&in_use)).await;
+        outcome
+    })
+}
+
+/// Waits until nobody asks the nodes for anything any more.
+async fn rest(in_use: &[Weak<dyn LockBackend>]) {
+    while in_use.iter().any(|node| node.strong_count() > 0) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}

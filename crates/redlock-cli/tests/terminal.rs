@@ -1,0 +1,232 @@
+//! At a terminal: the line while it waits, colours, and commands that use the terminal themselves.
+
+mod common;
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::ffi::OsStrExt,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use redlock_test::server::RedisServer;
+use rustix::{
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use common::{adopt_environment, assert_code, complained, eventually, hold, on, send};
+
+const REDLOCK: &str = env!("CARGO_BIN_EXE_redlock");
+
+/// A terminal, and what was written to it so far.
+struct Terminal {
+    ours: File,
+    theirs: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+        let theirs = File::options().read(true).write(true).open(name).unwrap();
+        let ours = File::from(ours);
+        let screen = Arc::<Mutex<Vec<u8>>>::default();
+        let (mut reader, written) = (ours.try_clone().unwrap(), Arc::clone(&screen));
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                written.lock().unwrap().extend(&buffer[..count]);
+            }
+        });
+        Self {
+            ours,
+            theirs,
+            screen,
+        }
+    }
+
+    fn handle(&self) -> Stdio {
+        self.theirs.try_clone().unwrap().into()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+    }
+
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        eventually(&format!("{text:?} is shown"), || {
+            self.text().contains(text).then_some(())
+        });
+    }
+
+    fn types(&mut self, text: &str) {
+        self.ours.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Starts the command as the leader of a session that this terminal controls.
+    fn start(&self, command: &Command) -> Child {
+        let mut session = Command::new("setsid");
+        session
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        adopt_environment(&mut session, command);
+        session
+            .stdin(self.handle())
+            .stdout(self.handle())
+            .stderr(self.handle());
+        session.spawn().unwrap()
+    }
+}
+
+fn plain(command: &mut Command) -> &mut Command {
+    command.env("TERM", "xterm").env_remove("NO_COLOR")
+}
+
+#[test]
+fn one_line_is_redrawn_while_it_waits_and_taken_away() {
+    let servers = RedisServer::start_many(3);
+    let value = hold(&servers, "a");
+    let terminal = Terminal::open();
+    let mut run = on(&servers, ["run", "--wait", "1h", "a", "--", "echo", "done"]);
+    let waiting = plain(&mut run).stderr(terminal.handle()).spawn().unwrap();
+    terminal.shows("waiting for \"a\" for 1s, giving up in 59m 5");
+    assert_code(
+        &on(&servers, ["release", "a", "--value", &value])
+            .output()
+            .unwrap(),
+        0,
+    );
+    let output = waiting.wait_with_output().unwrap();
+    assert_code(&output, 0);
+    assert_eq!(output.stdout, b"done\n");
+    let text = terminal.text();
+    assert!(!text.contains('\n'), "always the same line: {text:?}");
+    assert!(text.ends_with("\r\x1b[K"), "{text:?}");
+}
+
+#[test]
+fn the_line_is_taken_away_when_the_wait_is_interrupted_and_says_that_there_is_no_limit() {
+    let servers = RedisServer::start_many(1);
+    hold(&servers, "a");
+    let terminal = Terminal::open();
+    let mut acquire = on(&servers, ["acquire", "a"]);
+    let mut waiting = plain(&mut acquire)
+        .stderr(terminal.handle())
+        .spawn()
+        .unwrap();
+    terminal.shows("without a limit");
+    send(&waiting, Signal::INT);
+    assert_eq!(waiting.wait().unwrap().code(), Some(130));
+    terminal.shows("\r\x1b[K\x1b[1;31mredlock:\x1b[0m \"a\": the wait was interrupted\r\n");
+}
+
+#[test]
+fn nothing_is_drawn_where_there_is_no_terminal() {
+    let servers = RedisServer::start_many(1);
+    hold(&servers, "a");
+    let mut acquire = on(&servers, ["acquire", "--wait", "1500ms", "a"]);
+    let output = plain(&mut acquire).output().unwrap();
+    assert_code(&output, 75);
+    assert_eq!(complained(&output), "redlock: \"a\": locked by another\n");
+}
+
+#[test]
+fn no_color_is_respected() {
+    let servers = RedisServer::start_many(1);
+    hold(&servers, "a");
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let terminal = Terminal::open();
+        let mut acquire = on(&servers, ["-v", "acquire", "-n", "a"]);
+        let acquire = plain(&mut acquire)
+            .env(name, value)
+            .stderr(terminal.handle());
+        assert_eq!(acquire.status().unwrap().code(), Some(75));
+        terminal.shows("redlock: \"a\": locked by another\r\n");
+        assert!(!terminal.text().contains('\x1b'), "{:?}", terminal.text());
+    }
+}
+
+#[test]
+fn a_command_may_read_from_the_terminal_and_is_sent_its_signals() {
+    let servers = RedisServer::start_many(1);
+    let mut terminal = Terminal::open();
+    // The second reader shows that the terminal was taken back.
+    let script = format!(
+        "{REDLOCK} run a -- sh -c 'read line; echo \"<$line>\"; trap \"echo trapped; exit 3\" INT; \
+         echo ready; while :; do sleep 0.05; done'; echo \"code $?\"; read line; echo \"[$line]\"",
+    );
+    let mut shell = on(&servers, []);
+    let mut command = Command::new("sh");
+    adopt_environment(&mut command, shell.env("TERM", "dumb"));
+    let mut session = terminal.start(command.args(["-c", &script]));
+    terminal.types("first\n");
+    terminal.shows("<first>");
+    terminal.shows("ready");
+    terminal.types("\x03");
+    terminal.shows("trapped");
+    terminal.shows("code 3");
+    terminal.types("second\n");
+    terminal.shows("[second]");
+    assert!(session.wait().unwrap().success());
+}
+
+/// An interactive shell on these servers.
+fn bash(terminal: &Terminal, servers: &[RedisServer]) -> Child {
+    let mut bash = Command::new("bash");
+    adopt_environment(
+        &mut bash,
+        on(servers, []).env("TERM", "dumb").env("PS1", "> "),
+    );
+    terminal.start(bash.args(["--norc", "--noprofile", "--noediting", "-i"]))
+}
+
+#[test]
+fn a_job_is_stopped_and_goes_on_in_the_foreground() {
+    let servers = RedisServer::start_many(1);
+    let mut terminal = Terminal::open();
+    let mut session = bash(&terminal, &servers);
+    terminal.types(REDLOCK);
+    terminal.types(" run a -- sh -c 'echo re\"\"ady; read line; echo \"<$line>\"'\n");
+    terminal.shows("ready");
+    terminal.types("\x1a");
+    terminal.shows("Stopped");
+    terminal.types("fg; echo \"code $?\"\n");
+    terminal.types("again\n");
+    terminal.shows("<again>");
+    terminal.shows("code 0");
+    terminal.types("exit\n");
+    assert!(session.wait().unwrap().success());
+}
+
+#[test]
+fn a_job_whose_lock_ended_while_it_was_stopped_does_not_go_on() {
+    let servers = RedisServer::start_many(1);
+    let mut terminal = Terminal::open();
+    let mut session = bash(&terminal, &servers);
+    terminal.types(REDLOCK);
+    terminal.types(" run --ttl 1s a -- sh -c 'echo re\"\"ady; read line; echo we\"\"nt on'\n");
+    terminal.shows("ready");
+    terminal.types("\x1a");
+    terminal.shows("Stopped");
+    eventually("the ttl frees it", || {
+        servers[0].keys().is_empty().then_some(())
+    });
+    terminal.types("fg; echo \"code $?\"\n");
+    terminal.shows("code 76");
+    terminal.types("exit\n");
+    assert!(session.wait().unwrap().success());
+    assert!(
+        !terminal.text().contains("went on"),
+        "{:?}",
+        terminal.text()
+    );
+}
