@@ -59,7 +59,7 @@ impl FredNode {
     }
 
     /// The server behind a client that you already have, with the client's configuration (address, credentials,
-    /// database, TLS, protocol) over a connection of the node's own.
+    /// database, TLS, protocol) over a connection of the node's own: one more for your server.
     ///
     /// Your client itself is not used, and need not be connected: its timeouts, attempts and reconnecting do not
     /// matter, and no command of yours can get in the way of a vote. A resolver that you have set on it is not
