@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    acquire::Acquire, completions::Completions, exit_codes::ExitCodes, extend::Extend, man::Man,
-    release::Release, run::Run,
+    acquire::Acquire, check::Check, completions::Completions, exit_codes::ExitCodes,
+    extend::Extend, force_release::ForceRelease, inspect::Inspect, man::Man, release::Release,
+    run::Run, watch::Watch,
 };
 
 const EVERYWHERE: &str = "Options of every command";
@@ -70,6 +71,10 @@ pub(crate) enum Command {
     Acquire(Acquire),
     Extend(Extend),
     Release(Release),
+    Inspect(Inspect),
+    Watch(Watch),
+    Check(Check),
+    ForceRelease(ForceRelease),
     ExitCodes(ExitCodes),
     #[command(hide = true)]
     Completions(Completions),

@@ -2,10 +2,23 @@
 
 use std::{env, io::IsTerminal};
 
+/// How urgent a text is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
 /// The text in bold red, if the stream shows colours.
 pub(crate) fn bold_red(text: &str, stream: &impl IsTerminal) -> String {
+    bold(text, Colour::Red, stream)
+}
+
+/// The text in bold and in this colour, if the stream shows colours.
+pub(crate) fn bold(text: &str, colour: Colour, stream: &impl IsTerminal) -> String {
     if wanted(stream) {
-        format!("\x1b[1;31m{text}\x1b[0m")
+        format!("\x1b[1;{}m{text}\x1b[0m", colour as u8)
     } else {
         text.to_owned()
     }

@@ -1,12 +1,16 @@
 //! The commands, one file each.
 
 pub(crate) mod acquire;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod exit_codes;
 pub(crate) mod extend;
+pub(crate) mod force_release;
+pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod release;
 pub(crate) mod run;
+pub(crate) mod watch;
 
 use std::io::{self, Write};
 
@@ -22,6 +26,10 @@ pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> 
         Command::Acquire(acquire) => acquire.execute(global),
         Command::Extend(extend) => extend.execute(global),
         Command::Release(release) => release.execute(global),
+        Command::Inspect(inspect) => inspect.execute(global),
+        Command::Watch(watch) => watch.execute(global),
+        Command::Check(check) => check.execute(global),
+        Command::ForceRelease(force_release) => force_release.execute(global),
         Command::ExitCodes(exit_codes) => exit_codes.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
@@ -29,7 +37,7 @@ pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> 
 }
 
 /// Writes the bytes to standard output, all or with an error.
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut output = io::stdout();
     let written = output.write_all(bytes).and_then(|()| output.flush());
     written.map_err(|error| Failure::new(Code::Output, format_args!("standard output: {error}")))

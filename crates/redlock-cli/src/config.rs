@@ -3,16 +3,14 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use redlock::LockBackend;
 use serde::Deserialize;
 
 use crate::{
     cli::Global,
     exit::{Code, Failure},
-    node::{self, Credentials},
+    node::{self, Credentials, Node},
 };
 
 /// The file.
@@ -42,7 +40,7 @@ struct Table {
     password_file: Option<PathBuf>,
 }
 
-type Nodes = Vec<Arc<dyn LockBackend>>;
+type Nodes = Vec<Node>;
 
 /// The nodes, of which none is asked for anything yet.
 pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {

@@ -14,6 +14,8 @@ use crate::colour;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
+    Warnings = 1,
+    Problems = 2,
     Usage = 64,
     Data = 65,
     NoNodes = 66,
@@ -22,6 +24,7 @@ pub(crate) enum Code {
     Output = 74,
     Locked = 75,
     Lost = 76,
+    NotConfirmed = 77,
     Config = 78,
     NotExecutable = 126,
     NotFound = 127,
@@ -33,6 +36,8 @@ const TABLE: &[(&str, &str)] = &[
         "0",
         "done; for `run`: the command's own code is passed through",
     ),
+    ("1", "`check` found what may go wrong"),
+    ("2", "`check` found what is wrong"),
     ("64", "usage: an unknown, missing or malformed option"),
     (
         "65",
@@ -47,12 +52,19 @@ const TABLE: &[(&str, &str)] = &[
         "71",
         "the operating system refused, for example to start a process",
     ),
-    ("74", "the value could not be printed; nothing is locked"),
+    (
+        "74",
+        "standard output could not be written; `acquire` has locked nothing",
+    ),
     (
         "75",
         "locked by another, for as long as was waited (--conflict-exit-code)",
     ),
     ("76", "the lock was lost; `run` has ended the command"),
+    (
+        "77",
+        "`force-release` was not confirmed, and has changed nothing",
+    ),
     (
         "78",
         "configuration: a file, a URL or a password that makes no sense",
@@ -61,7 +73,7 @@ const TABLE: &[(&str, &str)] = &[
     ("127", "the command was not found"),
     (
         "128+n",
-        "signal n ended the command, or the wait for the lock",
+        "signal n ended the command, the wait for the lock, or `watch`",
     ),
 ];
 
@@ -165,10 +177,12 @@ mod tests {
     #[test]
     fn the_table_has_every_code() {
         use Code::{
-            Config, Data, Locked, Lost, NoNodes, NotExecutable, NotFound, Output, System,
-            Unavailable, Usage,
+            Config, Data, Locked, Lost, NoNodes, NotConfirmed, NotExecutable, NotFound, Output,
+            Problems, System, Unavailable, Usage, Warnings,
         };
         let codes = [
+            Warnings,
+            Problems,
             Usage,
             Data,
             NoNodes,
@@ -177,6 +191,7 @@ mod tests {
             Output,
             Locked,
             Lost,
+            NotConfirmed,
             Config,
             NotExecutable,
             NotFound,

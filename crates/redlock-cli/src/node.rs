@@ -20,6 +20,26 @@ pub(crate) struct Credentials {
     pub(crate) password: Option<String>,
 }
 
+/// A node, and the servers behind it.
+pub(crate) struct Node {
+    pub(crate) backend: Arc<dyn LockBackend>,
+    pub(crate) servers: Servers,
+}
+
+/// How the servers of a node are reached, each with its login.
+#[derive(Clone)]
+pub(crate) enum Servers {
+    One(ConnectionInfo),
+    /// Those members of a cluster that are listed.
+    Members(Vec<ConnectionInfo>),
+    /// A master that sentinels name; `server` tells all but where it is.
+    Group {
+        sentinels: Vec<ConnectionInfo>,
+        master: String,
+        server: ConnectionInfo,
+    },
+}
+
 /// The kinds of nodes, by the scheme of their URL.
 enum Kind {
     Server,
@@ -130,7 +150,7 @@ pub(crate) fn has_password(url: &str) -> bool {
 }
 
 /// The node at this URL. The reason for a failure does not contain it.
-pub(crate) fn open(url: &str, credentials: &Credentials) -> Result<Arc<dyn LockBackend>, String> {
+pub(crate) fn open(url: &str, credentials: &Credentials) -> Result<Node, String> {
     match kind(url) {
         (Kind::Server, url) => server(url, credentials),
         (Kind::Cluster { tls }, rest) => cluster(&Members::parse(tls, rest), credentials),
@@ -138,32 +158,34 @@ pub(crate) fn open(url: &str, credentials: &Credentials) -> Result<Arc<dyn LockB
     }
 }
 
-fn server(url: &str, credentials: &Credentials) -> Result<Arc<dyn LockBackend>, String> {
+fn server(url: &str, credentials: &Credentials) -> Result<Node, String> {
     let info = url
         .into_connection_info()
         .map_err(|error| match url.split_once(':') {
             Some(("redis" | "rediss" | "unix", _)) => error.to_string(),
             _ => SCHEMES.to_owned(),
         })?;
-    let node = RedisNode::new(credentials.complete(info)).map_err(reason)?;
-    Ok(Arc::new(node))
+    let info = credentials.complete(info);
+    let node = RedisNode::new(info.clone()).map_err(reason)?;
+    Ok(Node {
+        backend: Arc::new(node),
+        servers: Servers::One(info),
+    })
 }
 
-fn cluster(
-    members: &Members<'_>,
-    credentials: &Credentials,
-) -> Result<Arc<dyn LockBackend>, String> {
+fn cluster(members: &Members<'_>, credentials: &Credentials) -> Result<Node, String> {
     let infos = members.infos().map_err(reason)?;
     let infos = infos.into_iter().map(|info| credentials.complete(info));
-    let node = RedisNode::from_cluster(infos).map_err(reason)?;
-    Ok(Arc::new(node))
+    let infos: Vec<_> = infos.collect();
+    let node = RedisNode::from_cluster(infos.clone()).map_err(reason)?;
+    Ok(Node {
+        backend: Arc::new(node),
+        servers: Servers::Members(infos),
+    })
 }
 
 /// The login of the URL is for the sentinels, which it lists.
-fn sentinels(
-    sentinels: &Members<'_>,
-    credentials: &Credentials,
-) -> Result<Arc<dyn LockBackend>, String> {
+fn sentinels(sentinels: &Members<'_>, credentials: &Credentials) -> Result<Node, String> {
     let (master, database) = sentinels
         .rest
         .split_once('/')
@@ -175,11 +197,20 @@ fn sentinels(
     }
     let server = format!("{}://master/{database}", scheme(sentinels.tls));
     let server = server.into_connection_info().map_err(reason)?;
+    let server = credentials.complete(server);
+    let sentinels = sentinels.infos().map_err(reason)?;
     let node = SentinelNode::builder()
-        .server(credentials.complete(server))
-        .open(sentinels.infos().map_err(reason)?, master)
+        .server(server.clone())
+        .open(sentinels.clone(), master)
         .map_err(reason)?;
-    Ok(Arc::new(node))
+    Ok(Node {
+        backend: Arc::new(node),
+        servers: Servers::Group {
+            sentinels,
+            master: master.to_owned(),
+            server,
+        },
+    })
 }
 
 fn reason(error: impl Display) -> String {

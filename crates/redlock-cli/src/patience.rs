@@ -55,7 +55,7 @@ impl Patience {
                 return Err(Failure::signalled(signal.as_raw(), message));
             }
             outcome = self.attempts(redlock, resources, ttl) => outcome,
-            never = line.show(resources, self.wait) => match never {},
+            never = line.show(redlock, resources, self.wait) => match never {},
         };
         outcome
             .map_err(|error| Failure::lock(resources, &error).on_conflict(self.conflict_exit_code))

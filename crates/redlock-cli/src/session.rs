@@ -15,6 +15,7 @@ use crate::{
     cli::Global,
     config,
     exit::{Code, Failure},
+    node::Node,
 };
 
 /// For how long we do not exit because of what still goes on in the background; a ttl frees the rest.
@@ -26,16 +27,34 @@ pub(crate) fn run(
     settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
     work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
-    let nodes = config::nodes(global)?;
+    run_on(backends(config::nodes(global)?), settings, work)
+}
+
+/// The same on these nodes.
+pub(crate) fn run_on(
+    nodes: Vec<Arc<dyn LockBackend>>,
+    settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
+    work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
     let in_use: Vec<_> = nodes.iter().map(Arc::downgrade).collect();
     let redlock = settings(Redlock::builder(nodes)).build()?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Code::System, error))?;
-    runtime.block_on(async {
+    block_on(async {
         let outcome = work(redlock).await;
         let _ = timeout(CLEAN_UP, rest(&in_use)).await;
         outcome
-    })
+    })?
+}
+
+/// Runs the future to its end.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Code::System, error))?;
+    Ok(runtime.block_on(work))
+}
+
+/// The nodes as the library asks them.
+pub(crate) fn backends(nodes: Vec<Node>) -> Vec<Arc<dyn LockBackend>> {
+    nodes.into_iter().map(|node| node.backend).collect()
 }
 
 /// Waits until nobody asks the nodes for anything any more.

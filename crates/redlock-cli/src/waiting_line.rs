@@ -8,13 +8,16 @@ use std::{
 };
 
 use humantime::format_duration;
-use redlock::Resources;
-use tokio::time::{Instant, interval, sleep};
+use redlock::{Redlock, Resources, Verdict};
+use tokio::time::{Instant, interval, sleep, timeout};
 
-use crate::exit::quoted;
+use crate::{exit::quoted, inspection::held_by};
 
 /// Nothing is shown of shorter waits.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// The line does not wait longer for who holds it: longer than for a node that is silent, less than a second.
+const ASKING: Duration = Duration::from_millis(700);
 
 /// One line that is drawn again in its place; nothing where there is no terminal.
 pub(crate) struct WaitingLine {
@@ -32,7 +35,12 @@ impl WaitingLine {
     }
 
     /// Shows the line until the future is dropped.
-    pub(crate) async fn show(self, resources: &Resources, limit: Option<Duration>) -> Infallible {
+    pub(crate) async fn show(
+        self,
+        redlock: &Redlock,
+        resources: &Resources,
+        limit: Option<Duration>,
+    ) -> Infallible {
         if !self.shown {
             return pending().await;
         }
@@ -42,11 +50,29 @@ impl WaitingLine {
         let mut second = interval(Duration::from_secs(1));
         loop {
             second.tick().await;
+            let holder = timeout(ASKING, holder(redlock, resources)).await;
+            let holder = holder.unwrap_or_default();
             let line = line(&quoted(resources), start.elapsed(), limit);
             // Without wrapping at the margin, so that it stays one line.
-            draw(&format!("\r\x1b[K\x1b[?7l{line}\x1b[?7h"));
+            draw(&format!("\r\x1b[K\x1b[?7l{line}{holder}\x1b[?7h"));
         }
     }
+}
+
+/// Who holds the first of them that is held, as the end of the line; nothing if nobody is known to.
+async fn holder(redlock: &Redlock, resources: &Resources) -> String {
+    for name in resources.iter() {
+        if let Ok(inspection) = redlock.inspect(name).await
+            && let Verdict::HeldBy(holder) = inspection.verdict()
+        {
+            let held = held_by(holder);
+            return match resources.len() {
+                1 => format!("; {held}"),
+                _ => format!("; {name:?} is {held}"),
+            };
+        }
+    }
+    String::new()
 }
 
 impl Drop for Drawn {

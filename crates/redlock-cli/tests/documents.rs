@@ -6,8 +6,18 @@ use std::fs;
 
 use common::{assert_code, complained, redlock, said};
 
-const COMMANDS: [&str; 5] = ["run", "acquire", "extend", "release", "exit-codes"];
-const OPTIONS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
+    "run",
+    "acquire",
+    "extend",
+    "release",
+    "inspect",
+    "watch",
+    "check",
+    "force-release",
+    "exit-codes",
+];
+const OPTIONS: [&str; 12] = [
     "--node",
     "--config",
     "--verbose",
@@ -16,6 +26,10 @@ const OPTIONS: [&str; 8] = [
     "--grace",
     "--shell",
     "--value",
+    "--json",
+    "--quiet",
+    "--interval",
+    "--yes",
 ];
 
 /// As large as a terminal may be expected to be.

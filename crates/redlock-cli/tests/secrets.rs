@@ -130,6 +130,9 @@ fn no_message_shows_a_password() {
     for args in [
         &["-v", "run", "a", "--", "true"][..],
         &["-v", "acquire", "a"],
+        &["-v", "inspect", "a"],
+        &["check", "--json"],
+        &["force-release", "--yes", "a"],
         &["run", "--help"],
         &["extend", "--help"],
         &["help", "release"],

@@ -6,6 +6,8 @@
     reason = "not every test uses all of it"
 )]
 
+pub mod terminal;
+
 use std::{
     env, fs,
     path::Path,
@@ -150,4 +152,11 @@ pub fn adopt_environment(command: &mut Command, other: &Command) {
             None => command.env_remove(name),
         };
     }
+}
+
+/// Has the server do what is answered by `OK` or 1.
+#[track_caller]
+pub fn order(server: &RedisServer, args: &[&str]) {
+    let reply = server.cli(args);
+    assert!(["OK", "1"].contains(&reply.as_str()), "{args:?}: {reply}");
 }
