@@ -12,7 +12,7 @@ const clients = urls.map((url) => new Redis(url));
 const redlock = new Redlock(clients, { retryCount: -1, retryDelay: 20, retryJitter: 20 });
 const say = (what) => appendFileSync(log, `${what} node ${process.pid}\n`);
 for (let number = 0; number < Number(count); number++) {
-  const lock = await redlock.acquire([resource], 20_000);
+  const lock = await redlock.acquire([resource], 5_000);
   say("enter");
   await setTimeout(3);
   say("leave");

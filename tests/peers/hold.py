@@ -17,7 +17,7 @@ def say(what):
 
 
 for _ in range(int(count)):
-    while not (lock := redlock.lock(resource, 20_000)):
+    while not (lock := redlock.lock(resource, 5_000)):
         time.sleep(0.02)
     say("enter")
     time.sleep(0.003)

@@ -1,16 +1,12 @@
 //! What the tests on real servers share, and the README, whose code is compiled and run as tests.
 
+pub mod peers;
+
 use std::time::Duration;
 
 use redlock::{
     FredNode, RedisNode, Redlock, RedlockBuilder,
-    fred::fred::{
-        interfaces::ClientLike,
-        types::{
-            Builder,
-            config::{Config as FredConfig, ReconnectPolicy},
-        },
-    },
+    fred::fred::types::{Builder, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
 use redlock_test::server::{RedisServer, SentinelGroup};
@@ -56,32 +52,30 @@ pub fn pool(url: &str, size: usize) -> RedisNode {
         .pool(pool.expect("a URL"))
 }
 
-/// A node behind a connected client of fred's; `redis-cluster://` for a cluster.
+/// A node where a client of fred's leads to; `redis-cluster://` for a cluster.
 ///
 /// # Panics
 ///
-/// When it cannot connect.
-pub async fn fred_client(url: &str) -> FredNode {
+/// When the URL makes no sense.
+#[must_use]
+pub fn fred_client(url: &str) -> FredNode {
     let client = fred_builder(url).build().expect("a client");
-    client.init().await.expect("a server");
-    FredNode::from_client(client).expect("it reconnects")
+    FredNode::from_client(&client).expect("an address")
 }
 
-/// A node behind a connected pool of so many of fred's clients.
+/// A node where a pool of so many of fred's clients leads to.
 ///
 /// # Panics
 ///
-/// When it cannot connect.
-pub async fn fred_pool(url: &str, size: usize) -> FredNode {
+/// When the URL makes no sense.
+#[must_use]
+pub fn fred_pool(url: &str, size: usize) -> FredNode {
     let pool = fred_builder(url).build_pool(size).expect("a pool");
-    pool.init().await.expect("a server");
-    FredNode::from_pool(&pool).expect("it reconnects")
+    FredNode::from_pool(&pool).expect("an address")
 }
 
 fn fred_builder(url: &str) -> Builder {
-    let mut builder = Builder::from_config(FredConfig::from_url(url).expect("a URL"));
-    builder.set_policy(ReconnectPolicy::new_constant(0, 100));
-    builder
+    Builder::from_config(FredConfig::from_url(url).expect("a URL"))
 }
 
 /// A builder over these servers.

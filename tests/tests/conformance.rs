@@ -62,8 +62,7 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_client(&SERVER.url()).await)
-                        .peer(fred_pool(&SERVER.url(), 3).await)
+                    Subject::new(fred_client(&SERVER.url())).peer(fred_pool(&SERVER.url(), 3))
                 );
             }
 
@@ -71,8 +70,7 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_pool(&SERVER.url(), 3).await)
-                        .peer(fred_client(&SERVER.url()).await)
+                    Subject::new(fred_pool(&SERVER.url(), 3)).peer(fred_client(&SERVER.url()))
                 );
             }
 
@@ -84,8 +82,7 @@ macro_rules! on {
                 }
 
                 conformance!(
-                    Subject::new(fred_client(&url()).await)
-                        .peer(FredNode::new(url()).expect("a URL"))
+                    Subject::new(fred_client(&url())).peer(FredNode::new(url()).expect("a URL"))
                 );
             }
 

@@ -3,19 +3,19 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use redlock_core::{LockBackend, LockValue, Resources, Vote, redis::RedisBackend, retry::backoff};
+use redlock_core::{LockBackend, LockValue, Resources, Vote, retry::backoff};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep},
 };
 
-use crate::sender::Sender;
+use crate::node::Node;
 
 /// For how long an acquire may be on its way.
 const GRACE: Duration = Duration::from_secs(60);
@@ -62,12 +62,7 @@ impl Doubts {
     }
 
     /// Repeats the release of this value in the background if its acquire is in doubt.
-    pub(crate) fn release(
-        &self,
-        backend: RedisBackend<Sender>,
-        resources: &Resources,
-        value: &LockValue,
-    ) {
+    pub(crate) fn release(&self, node: Weak<Node>, resources: &Resources, value: &LockValue) {
         let Some((open, since)) = self.table().open.remove(value) else {
             return;
         };
@@ -78,6 +73,10 @@ impl Doubts {
         tokio::spawn(async move {
             for pause in backoff(PAUSES.0, PAUSES.1) {
                 sleep(pause).await;
+                // A node that was dropped must not keep its connection.
+                let Some(backend) = node.upgrade().map(|node| node.backend()) else {
+                    break;
+                };
                 // Once it is answered, a release that is sent now comes after it.
                 let answered = !open.load(SeqCst);
                 match backend.release(&resources, &value).await {

@@ -11,21 +11,21 @@ use std::{
 
 use fred::{
     clients::Client,
-    error::ErrorKind,
+    error::{Error, ErrorKind},
     interfaces::ClientLike,
     types::{ClusterHash, CustomCommand, Resp3Frame, Value, config::Options},
 };
 use redlock_core::{BackendError, BackendErrorKind};
 use tokio::time::{Instant, timeout};
 
-use crate::link::{Link, PAUSE};
+use crate::link::Link;
 
 pub(crate) struct Line {
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
     response_timeout: Duration,
     /// How many commands have been answered.
     answers: AtomicU64,
-    /// Until when its connections are neither checked nor replaced again.
+    /// Until when its connections are not checked again.
     rest: Mutex<Option<Instant>>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Command {
 }
 
 impl Line {
-    pub(crate) fn new(link: Link, response_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(link: Arc<Link>, response_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             link,
             response_timeout,
@@ -58,15 +58,17 @@ impl Line {
         match &answer {
             Ok(frame) => {
                 self.answers.fetch_add(1, SeqCst);
-                if no_master(frame) && self.may(PAUSE) {
-                    self.link.reconnect(&client);
+                if no_master(frame) {
+                    self.link.replace(&client);
+                } else if useful(frame) {
+                    self.link.useful();
                 }
             }
             // Another member of a cluster proves nothing by its answers.
             Err(error)
                 if error.kind() == BackendErrorKind::Timeout
                     && (client.is_clustered() || self.answers.load(SeqCst) == before)
-                    && self.may(self.response_timeout) =>
+                    && self.may_check() =>
             {
                 tokio::spawn(self.check(client, key));
             }
@@ -86,17 +88,17 @@ impl Line {
             .await
             .is_err()
         {
-            self.link.reconnect(&client);
+            self.link.replace(&client);
         }
     }
 
-    /// Whether it has rested; if so, it rests again for this long.
-    fn may(&self, pause: Duration) -> bool {
+    /// Whether it has not been checked for a while; if so, it is checked now.
+    fn may_check(&self) -> bool {
         let now = Instant::now();
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let may = rest.is_none_or(|until| until <= now);
         if may {
-            *rest = Some(now + pause);
+            *rest = Some(now + self.response_timeout);
         }
         may
     }
@@ -126,8 +128,27 @@ async fn send(
         Ok(Err(error)) if *error.kind() == ErrorKind::Timeout => {
             Err(BackendError::new(BackendErrorKind::Timeout, error))
         }
-        Ok(Err(error)) => Err(BackendError::new(BackendErrorKind::Unreachable, error)),
+        Ok(Err(error)) => {
+            let never = never_executed(&error);
+            let error = BackendError::new(BackendErrorKind::Unreachable, error);
+            Err(if never { error.not_executed() } else { error })
+        }
         Err(_) => Err(BackendError::timeout()),
+    }
+}
+
+/// Whether fred had no connection to write it to, or the server only named another one.
+fn never_executed(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Canceled | ErrorKind::Routing)
+        || error.details() == "Failed to send command to router."
+}
+
+/// Whether only a server that does its work gives this answer: a replica, too, can say 0.
+const fn useful(reply: &Resp3Frame) -> bool {
+    match reply {
+        Resp3Frame::SimpleString { .. } | Resp3Frame::Null => true,
+        Resp3Frame::Number { data, .. } => *data > 0,
+        _ => false,
     }
 }
 

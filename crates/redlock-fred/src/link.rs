@@ -1,45 +1,65 @@
-//! The client behind a node, and how it is connected.
+//! The client behind a node, which is connected when it is needed.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use fred::{
     clients::Client,
     error::{Error, ErrorKind},
-    interfaces::{ClientLike, EventInterface},
+    interfaces::ClientLike,
     types::ConnectHandle,
 };
-use redlock_core::{BackendError, BackendErrorKind};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
 use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    task::AbortHandle,
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::finish::finish;
+/// The first and the longest pause after a connection that was of no use.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// For how much longer than it may last a dial is waited for.
+const SLACK: Duration = Duration::from_millis(100);
 
-/// The pause between two attempts to connect.
-pub(crate) const PAUSE: Duration = Duration::from_millis(200);
-
-pub(crate) enum Link {
-    Own(Arc<Own>),
-    Given(Given),
-}
-
-/// A client that is connected when it is needed.
-///
 /// fred's own reconnecting is not used: it waits before its first attempt, takes commands meanwhile as if
 /// it were connected, and goes on when nobody needs it.
-pub(crate) struct Own {
+pub(crate) struct Link {
     /// What each connection is made from.
     template: Client,
     connect_timeout: Duration,
-    present: Mutex<Option<Connected>>,
-    /// Whoever holds it connects. Until when nobody else does after a failure, and the failure.
-    failed: Arc<tokio::sync::Mutex<Option<(Instant, BackendError)>>>,
+    state: Mutex<State>,
+    /// How many dials there have been since the last useful answer.
+    dials: AtomicUsize,
 }
+
+enum State {
+    None,
+    Dialling {
+        dial: Dial,
+        task: AbortHandle,
+        overdue: Instant,
+    },
+    Up {
+        connected: Connected,
+        /// When it may be replaced, if it is of no use.
+        until: Instant,
+    },
+    Down {
+        error: BackendError,
+        until: Instant,
+    },
+}
+
+type Dial = Shared<BoxFuture<'static, Result<Client, BackendError>>>;
 
 /// A client with the task that serves it, which would outlive it.
 struct Connected {
@@ -53,78 +73,118 @@ impl Drop for Connected {
     }
 }
 
-/// A client that somebody else connects.
-pub(crate) struct Given {
-    client: Client,
-    /// The task that last replaced its connections. While it runs, fred would only queue commands.
-    replacing: Mutex<Option<JoinHandle<()>>>,
+enum Look {
+    Up(Client),
+    Dialling(Dial, Instant),
 }
 
 impl Link {
-    pub(crate) fn own(template: Client, connect_timeout: Duration) -> Self {
-        Self::Own(Arc::new(Own {
+    pub(crate) fn new(template: Client, connect_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
             template,
             connect_timeout,
-            present: Mutex::default(),
-            failed: Arc::default(),
-        }))
-    }
-
-    pub(crate) fn given(client: Client) -> Self {
-        let replacing = Mutex::default();
-        Self::Given(Given { client, replacing })
+            state: Mutex::new(State::None),
+            dials: AtomicUsize::new(0),
+        })
     }
 
     /// A client that is connected. Nothing has been sent when it fails.
-    pub(crate) async fn client(&self) -> Result<Client, BackendError> {
-        match self {
-            Self::Own(own) => own.client().await,
-            Self::Given(given) => given.client(),
-        }
-    }
-
-    /// Replaces the connections of this client, unless they have been already.
-    pub(crate) fn reconnect(&self, client: &Client) {
-        match self {
-            Self::Own(own) => {
-                let mut present = lock(&own.present);
-                present.take_if(|present| present.client.id() == client.id());
+    pub(crate) async fn client(self: &Arc<Self>) -> Result<Client, BackendError> {
+        loop {
+            match self.look()? {
+                Look::Up(client) => return Ok(client),
+                Look::Dialling(dial, overdue) => {
+                    // On a runtime that nobody drives, a dial never ends.
+                    if let Ok(dialled) = timeout_at(overdue, dial).await {
+                        return dialled;
+                    }
+                }
             }
-            Self::Given(given) => given.replace(),
         }
     }
-}
 
-impl Own {
-    async fn client(self: &Arc<Self>) -> Result<Client, BackendError> {
-        if let Some(client) = self.present() {
-            return Ok(client);
+    /// Replaces this client, unless it has been already.
+    pub(crate) fn replace(&self, client: &Client) {
+        let mut state = self.state();
+        if let State::Up { connected, until } = &*state
+            && connected.client.id() == client.id()
+        {
+            *state = given_up(*until);
         }
-        let turn = timeout(self.connect_timeout, Arc::clone(&self.failed).lock_owned()).await;
-        let mut failed = turn.map_err(|_| BackendError::timeout())?;
-        if let Some(client) = self.present() {
-            return Ok(client);
+    }
+
+    /// The connection has given a useful answer.
+    pub(crate) fn useful(&self) {
+        if self.dials.load(SeqCst) > 0 {
+            self.dials.store(0, SeqCst);
         }
-        match &*failed {
-            Some((until, error)) if Instant::now() < *until => return Err(error.clone()),
+    }
+
+    fn look(self: &Arc<Self>) -> Result<Look, BackendError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if let State::Up { connected, until } = &*state
+            && connected.task.is_finished()
+        {
+            *state = given_up(*until);
+        }
+        match &*state {
+            State::Up { connected, .. } => return Ok(Look::Up(connected.client.clone())),
+            // A dial that ended and is still here ended with its runtime.
+            State::Dialling {
+                dial,
+                task,
+                overdue,
+            } if now < *overdue && !task.is_finished() => {
+                return Ok(Look::Dialling(dial.clone(), *overdue));
+            }
+            State::Down { error, until } if now < *until && self.dials.load(SeqCst) > 0 => {
+                return Err(error.clone());
+            }
             _ => {}
         }
-        let own = Arc::clone(self);
-        finish(async move {
-            let connected = own.connect().await;
-            let result = connected.as_ref().map(|connected| connected.client.clone());
-            let result = result.map_err(Clone::clone);
-            *failed = result.clone().err().map(|e| (Instant::now() + PAUSE, e));
-            *lock(&own.present) = connected.ok();
-            result
-        })
-        .await
+        let link = Arc::clone(self);
+        let overdue = now + self.connect_timeout + SLACK;
+        // A task of its own: it goes on when the operation that started it is dropped.
+        let task = tokio::spawn(async move { link.dial(overdue).await });
+        let abort = task.abort_handle();
+        let dial = task.map(|ended| ended.unwrap_or_else(|error| Err(refused(error.into()))));
+        let dial = dial.boxed().shared();
+        *state = State::Dialling {
+            dial: dial.clone(),
+            task: abort,
+            overdue,
+        };
+        Ok(Look::Dialling(dial, overdue))
     }
 
-    fn present(&self) -> Option<Client> {
-        let present = lock(&self.present);
-        let alive = present.as_ref().filter(|p| !p.task.is_finished());
-        alive.map(|present| present.client.clone())
+    async fn dial(&self, overdue: Instant) -> Result<Client, BackendError> {
+        let connected = self.connect().await;
+        let mut state = self.state();
+        if !matches!(&*state, State::Dialling { overdue: ours, .. } if *ours == overdue) {
+            // Another dial has taken its place.
+            return Err(BackendError::timeout());
+        }
+        let useless = self.dials.fetch_add(1, SeqCst).min(64);
+        let mut pauses = backoff(PAUSES.0, PAUSES.1);
+        match connected {
+            Ok(connected) => {
+                let client = connected.client.clone();
+                // The first time it is dialled again at once.
+                let pause = useless.checked_sub(1).and_then(|n| pauses.nth(n));
+                let until = Instant::now() + pause.unwrap_or_default();
+                *state = State::Up { connected, until };
+                Ok(client)
+            }
+            Err(error) => {
+                let until = Instant::now() + pauses.nth(useless).unwrap_or(PAUSES.1);
+                *state = State::Down {
+                    error: error.clone(),
+                    until,
+                };
+                Err(error)
+            }
+        }
     }
 
     async fn connect(&self) -> Result<Connected, BackendError> {
@@ -135,7 +195,7 @@ impl Own {
         let up = async {
             // What it waits for may have happened just before it began to wait.
             while !client.is_connected() {
-                let _ = timeout(PAUSE / 10, client.wait_for_connect()).await;
+                let _ = timeout(Duration::from_millis(20), client.wait_for_connect()).await;
             }
         };
         tokio::select! {
@@ -147,49 +207,17 @@ impl Own {
             () = sleep(self.connect_timeout) => Err(BackendError::timeout()),
         }
     }
-}
 
-impl Given {
-    fn client(&self) -> Result<Client, BackendError> {
-        let replaced = lock(&self.replacing).as_ref().map(JoinHandle::is_finished);
-        let connected = self.client.is_connected();
-        if connected && replaced != Some(false) {
-            return Ok(self.client.clone());
-        }
-        // After connect() has failed, fred gives a cluster up.
-        if !connected && replaced == Some(true) && self.client.is_clustered() {
-            self.replace();
-        }
-        let cause = "the fred client is not connected; has it been, by init() or connect()?";
-        Err(BackendError::new(BackendErrorKind::Unreachable, cause))
-    }
-
-    /// Starts to replace the connections, unless that is under way.
-    fn replace(&self) {
-        let mut replacing = lock(&self.replacing);
-        if replacing.as_ref().is_none_or(JoinHandle::is_finished) {
-            *replacing = Some(tokio::spawn(replace(self.client.clone())));
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn replace(client: Client) {
-    if !client.is_clustered() {
-        let _ = client.force_reconnection().await;
-        return;
-    }
-    // That would keep the connections to a cluster that look healthy.
-    let mut connections = client.reconnect_rx();
-    let task = client.connect();
-    let up = async {
-        let _ = connections.recv().await;
-        while !client.is_connected() {
-            sleep(PAUSE / 10).await;
-        }
-    };
-    tokio::select! {
-        () = up => {}
-        _ = task => sleep(PAUSE).await,
+fn given_up(until: Instant) -> State {
+    let cause = "the connection has ended, and the last ones were of no use";
+    State::Down {
+        error: BackendError::new(BackendErrorKind::Unreachable, cause),
+        until,
     }
 }
 
@@ -202,20 +230,12 @@ fn refused(error: Error) -> BackendError {
     BackendError::new(kind, error)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connected = match self {
-            Self::Own(own) => own.present().is_some(),
-            Self::Given(given) => given.client.is_connected(),
-        };
-        f.write_str(if connected {
-            "connected"
-        } else {
-            "not connected"
+        f.write_str(match &*self.state() {
+            State::Up { connected, .. } if !connected.task.is_finished() => "connected",
+            State::Dialling { .. } => "connecting",
+            _ => "not connected",
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
@@ -21,6 +20,9 @@ use redlock_core::{
 };
 
 use crate::{doubt::Doubts, line::Line, link::Link, sender::Sender};
+
+/// What a step of connecting has at least.
+const LEAST_STEP: Duration = Duration::from_millis(100);
 
 /// One independent Redis node. Cheap to clone; clones are the same node.
 ///
@@ -46,7 +48,8 @@ impl FredNode {
     ///
     /// Nothing is sent, no runtime is needed, and the server need not be up. A cluster is one vote among
     /// several, not a quorum of its own, as a failover inside it can forget a lock; several resources must
-    /// share a hash slot, by a `{tag}` in their names.
+    /// share a hash slot, by a `{tag}` in their names. A server that is given twice is noticed by its address as it
+    /// is written, not by what a name resolves to.
     ///
     /// # Errors
     ///
@@ -55,22 +58,22 @@ impl FredNode {
         Self::builder().open(url)
     }
 
-    /// The server behind a client that you already have, which you have connected and which serves nothing
-    /// that blocks its connection.
+    /// The server behind a client that you already have, with the client's configuration (address, credentials,
+    /// database, TLS, protocol) over a connection of the node's own: one more for your server.
     ///
-    /// Its timeouts and its number of attempts are overridden for each command. Connections that are silent
-    /// are replaced, those to a cluster by calling `connect()`, which supersedes the task that was returned
-    /// to you.
+    /// Your client itself is not used, and need not be connected: its timeouts, attempts and reconnecting do not
+    /// matter, and no command of yours can get in the way of a vote. A resolver that you have set on it is not
+    /// taken over.
     ///
     /// # Errors
     ///
-    /// When the client has no reconnect policy, without which it would not survive a lost connection.
-    pub fn from_client(client: Client) -> Result<Self, Error> {
+    /// When there is no address in its configuration.
+    pub fn from_client(client: &Client) -> Result<Self, Error> {
         Self::builder().client(client)
     }
 
-    /// The server behind a pool that you already have, as [`from_client`](Self::from_client). One client
-    /// is as good.
+    /// The server behind a pool that you already have, as [`from_client`](Self::from_client), over one
+    /// connection: more would not be faster.
     ///
     /// # Errors
     ///
@@ -111,8 +114,8 @@ impl FredNodeBuilder {
         self
     }
 
-    /// How long connecting may take, with TLS and authentication. Default 1 s. It does not concern a client
-    /// or pool of yours.
+    /// How long connecting may take, with TLS and authentication. Default 1 s. Where several addresses are given,
+    /// each has its part of it, so that one that hangs leaves time for the others.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -148,21 +151,8 @@ impl FredNodeBuilder {
     /// # Errors
     ///
     /// When there is no address in it.
-    pub fn config(self, mut config: Config) -> Result<FredNode, Error> {
-        config.fail_fast = true;
-        let connection = ConnectionConfig {
-            connection_timeout: self.connect_timeout,
-            internal_command_timeout: self.connect_timeout,
-            max_command_attempts: 1,
-            tcp: TcpConfig {
-                nodelay: Some(true),
-                ..TcpConfig::default()
-            },
-            ..ConnectionConfig::default()
-        };
-        let template = Client::new(config, None, Some(connection), None);
-        let link = Link::own(template.clone(), self.connect_timeout);
-        self.node(&template, vec![link])
+    pub fn config(self, config: Config) -> Result<FredNode, Error> {
+        self.over(config, ConnectionConfig::default())
     }
 
     /// The server behind this client; see [`FredNode::from_client`].
@@ -170,8 +160,13 @@ impl FredNodeBuilder {
     /// # Errors
     ///
     /// As [`FredNode::from_client`].
-    pub fn client(self, client: Client) -> Result<FredNode, Error> {
-        self.given(&[client])
+    pub fn client(self, client: &Client) -> Result<FredNode, Error> {
+        let checks = ConnectionConfig {
+            // Some users may not ask for it.
+            disable_cluster_health_check: client.connection_config().disable_cluster_health_check,
+            ..ConnectionConfig::default()
+        };
+        self.over(client.client_config(), checks)
     }
 
     /// The server behind this pool; see [`FredNode::from_pool`].
@@ -180,57 +175,68 @@ impl FredNodeBuilder {
     ///
     /// As [`FredNode::from_pool`].
     pub fn pool(self, pool: &Pool) -> Result<FredNode, Error> {
-        self.given(pool.clients())
+        self.client(&pool.clients()[0])
     }
 
-    fn given(self, clients: &[Client]) -> Result<FredNode, Error> {
-        if !clients.iter().all(ClientLike::has_reconnect_policy) {
-            let cause = "the client has no reconnect policy, and would not survive a lost connection; \
-                         set one with Builder::set_policy";
-            return Err(Error::new(ErrorKind::Config, cause));
-        }
-        let links = clients.iter().cloned().map(Link::given).collect();
-        self.node(&clients[0], links)
-    }
-
-    fn node(self, client: &Client, links: Vec<Link>) -> Result<FredNode, Error> {
-        let address = address_of(&client.client_config().server);
+    fn over(self, mut config: Config, connection: ConnectionConfig) -> Result<FredNode, Error> {
+        config.fail_fast = true;
+        let address = address_of(&config.server);
         let address = address.ok_or_else(|| Error::new(ErrorKind::Config, "no address"))?;
-        let line = |link| Line::new(link, self.response_timeout);
+        let step = self.step(config.server.hosts().len());
+        let connection = ConnectionConfig {
+            connection_timeout: step,
+            internal_command_timeout: step,
+            max_command_attempts: 1,
+            // Upon ASK, fred would ask for one attempt more than it has, and end the client.
+            max_redirections: 0,
+            tcp: TcpConfig {
+                nodelay: Some(true),
+                ..TcpConfig::default()
+            },
+            ..connection
+        };
+        let template = Client::new(config, None, Some(connection), None);
         Ok(FredNode(Arc::new(Node {
             name: self.name.unwrap_or(address),
             key_prefix: self.key_prefix,
-            clustered: client.is_clustered(),
+            clustered: template.is_clustered(),
             capabilities: if self.scripts_only {
                 Capabilities::scripts_only()
             } else {
                 Capabilities::default()
             },
-            lines: links.into_iter().map(line).collect(),
+            line: Line::new(
+                Link::new(template, self.connect_timeout),
+                self.response_timeout,
+            ),
             doubts: Doubts::new(),
         })))
     }
+
+    /// How long one step of connecting may take: a host that hangs must leave time for the others.
+    fn step(&self, hosts: usize) -> Duration {
+        let parts = match u32::try_from(hosts) {
+            Ok(0 | 1) | Err(_) => 1,
+            Ok(hosts) => hosts.saturating_add(1),
+        };
+        let part = self.connect_timeout / parts;
+        part.max(LEAST_STEP).min(self.connect_timeout)
+    }
 }
 
-struct Node {
+pub(crate) struct Node {
     name: String,
     key_prefix: String,
     clustered: bool,
-    /// Learned once for all clients.
     capabilities: Capabilities,
-    /// One for each client; never empty.
-    lines: Vec<Arc<Line>>,
+    line: Arc<Line>,
     doubts: Doubts,
 }
 
 impl Node {
-    /// For one operation: all with the same value go over the same client, in order.
-    fn backend(&self, of: impl Hash) -> RedisBackend<Sender> {
-        let mut hasher = DefaultHasher::new();
-        of.hash(&mut hasher);
-        let lines = u64::try_from(self.lines.len()).unwrap_or(1);
-        let line = usize::try_from(hasher.finish() % lines).unwrap_or(0);
-        RedisBackend::new(Sender::new(&self.lines[line]))
+    /// For one operation.
+    pub(crate) fn backend(&self) -> RedisBackend<Sender> {
+        RedisBackend::new(Sender::new(&self.line))
             .key_prefix(&self.key_prefix)
             .capabilities(self.capabilities.clone())
     }
@@ -264,7 +270,7 @@ impl LockBackend for FredNode {
         let acquiring = Acquiring {
             doubts: &self.0.doubts,
             value,
-            backend: self.0.backend(value),
+            backend: self.0.backend(),
         };
         acquiring.backend.acquire(resources, value, ttl).await
     }
@@ -274,8 +280,9 @@ impl LockBackend for FredNode {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        let backend = self.0.backend(value);
-        self.0.doubts.release(backend.clone(), resources, value);
+        let backend = self.0.backend();
+        let node = Arc::downgrade(&self.0);
+        self.0.doubts.release(node, resources, value);
         backend.release(resources, value).await
     }
 
@@ -285,11 +292,11 @@ impl LockBackend for FredNode {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.0.backend(value).extend(resources, value, ttl).await
+        self.0.backend().extend(resources, value, ttl).await
     }
 
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
-        self.0.backend(resource).inspect(resource).await
+        self.0.backend().inspect(resource).await
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
@@ -309,7 +316,7 @@ impl fmt::Debug for FredNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FredNode")
             .field("name", &self.0.name)
-            .field("state", &self.0.lines)
+            .field("state", &self.0.line)
             .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
     line: Arc<Line>,
-    /// Whether a command was sent and has not been answered.
+    /// Whether a command may have been sent and has not been answered.
     pub(crate) open: Arc<AtomicBool>,
 }
 
@@ -54,7 +54,8 @@ impl Sender {
         // Dropped, fred would write a command whenever it can; at its end it forgets one not written.
         let answer = finish(async move {
             let answer = line.exchange(client, command).await;
-            open.store(answer.is_err(), SeqCst);
+            let doubtful = |error: &BackendError| error.may_have_happened();
+            open.store(answer.as_ref().is_err_and(doubtful), SeqCst);
             answer
         });
         reply(&answer.await?)

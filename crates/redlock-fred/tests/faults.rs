@@ -2,23 +2,29 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 
 use common::{
-    TTL, alone, bad, bad_client, bad_pool, before_cluster, calls, cluster_url, eventually,
+    TTL, alone, bad_client, bad_pool, before_cluster, calls, cluster_url, dials, eventually,
     eventually_clean, nodes, works, works_again,
 };
-use fred::{
-    clients::{Client, Pool},
-    interfaces::ClientLike,
-};
-use redlock_core::{Error, LockBackend, LockValue, Redlock, Resources};
-use redlock_fred::{FredNode, FredNodeBuilder, fred};
+use redlock_core::{Error, LockBackend, LockValue, Redlock, Resources, Vote};
+use redlock_fred::{FredNode, FredNodeBuilder};
 use redlock_test::{
     proxy::Proxy,
     server::{RedisCluster, RedisServer},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 /// Notices silence soon.
 fn quick() -> FredNodeBuilder {
@@ -32,12 +38,12 @@ async fn warm(redlock: &Redlock) {
     works(redlock, &["warm"]).await;
 }
 
-/// Own, given, pooled: a node of each kind at this URL.
-async fn every_kind(builder: FredNodeBuilder, url: &str) -> [FredNode; 3] {
+/// A node of each kind at this URL.
+fn every_kind(builder: FredNodeBuilder, url: &str) -> [FredNode; 3] {
     [
         builder.clone().open(url).unwrap(),
-        builder.clone().client(bad_client(url).await).unwrap(),
-        builder.pool(&bad_pool(url, 2).await).unwrap(),
+        builder.clone().client(&bad_client(url)).unwrap(),
+        builder.pool(&bad_pool(url, 2)).unwrap(),
     ]
 }
 
@@ -74,7 +80,7 @@ async fn loses_the_reply(server: &RedisServer, proxy: &Proxy, node: FredNode) {
 async fn an_acquire_is_never_sent_twice_when_its_reply_is_lost() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await.unwrap();
-    for node in every_kind(FredNode::builder(), &proxy.url()).await {
+    for node in every_kind(FredNode::builder(), &proxy.url()) {
         loses_the_reply(&server, &proxy, node).await;
     }
 }
@@ -85,7 +91,7 @@ async fn nor_in_a_cluster() {
     let proxies = before_cluster(cluster.members()).await;
     // The first member has the slot of the resource.
     let (server, proxy) = (&cluster.members()[0], &proxies[0]);
-    for node in every_kind(FredNode::builder(), &cluster_url(&proxy.url())).await {
+    for node in every_kind(FredNode::builder(), &cluster_url(&proxy.url())) {
         loses_the_reply(server, proxy, node).await;
     }
 }
@@ -94,7 +100,7 @@ async fn nor_in_a_cluster() {
 async fn a_half_open_connection_is_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await.unwrap();
-    for node in every_kind(quick(), &proxy.url()).await {
+    for node in every_kind(quick(), &proxy.url()) {
         // Every operation is dropped long before the response timeout.
         let redlock = Redlock::builder([node]).retry_count(0);
         let redlock = redlock
@@ -111,7 +117,7 @@ async fn a_half_open_connection_is_replaced() {
 async fn a_half_open_connection_to_one_member_of_a_cluster_is_replaced() {
     let cluster = RedisCluster::start();
     let proxies = before_cluster(cluster.members()).await;
-    for node in every_kind(quick(), &cluster_url(&proxies[1].url())).await {
+    for node in every_kind(quick(), &cluster_url(&proxies[1].url())) {
         let redlock = alone(node);
         // What stalled for the node before has also stalled for this one.
         works_again(&redlock, "b").await;
@@ -127,7 +133,7 @@ async fn a_set_that_lands_after_its_release_leaves_no_ghost_lock() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.address()).await.unwrap();
     let resources = Resources::new(["ghost"]).unwrap();
-    for node in every_kind(quick(), &proxy.url()).await {
+    for node in every_kind(quick(), &proxy.url()) {
         works_again(&alone(node.clone()), "warm").await;
         let value = LockValue::random();
         let open = proxy.open();
@@ -166,42 +172,27 @@ async fn an_acquire_that_was_dropped_leaves_no_key_whenever_it_is_dropped() {
 #[tokio::test]
 async fn an_acquire_that_was_not_sent_does_not_land_later() {
     let mut server = RedisServer::start();
-    let address = server.address();
-    let client = bad(&server.url(), true)
-        .set_policy(fred::types::config::ReconnectPolicy::new_constant(0, 2000))
-        .build()
-        .unwrap();
-    client.init().await.unwrap();
-    let node = quick().client(client.clone()).unwrap();
+    let node = quick().open(server.url()).unwrap();
+    let redlock = alone(node.clone());
+    warm(&redlock).await;
+    let before = calls(&server, "set");
     let resources = Resources::new(["late"]).unwrap();
     server.kill();
-    sleep(Duration::from_millis(100)).await;
-    // fred waits for its reconnect delay and says meanwhile that it is connected.
-    assert!(client.is_connected(), "{address}");
     let value = LockValue::random();
     let asked = node.acquire(&resources, &value, TTL);
-    assert!(timeout(Duration::from_millis(50), asked).await.is_err());
+    assert!(asked.await.is_err());
     server.restart();
-    let redlock = alone(node);
     works_again(&redlock, "other").await;
     assert_eq!(server.cli(&["EXISTS", "late"]), "0");
-    assert_eq!(calls(&server, "set"), 1);
-}
-
-/// How many connections the server has accepted, this question's included.
-fn dials(server: &RedisServer) -> u64 {
-    let stats = server.cli(&["INFO", "stats"]);
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("total_connections_received:"));
-    line.unwrap().trim().parse().unwrap()
+    // A restart begins to count anew.
+    assert!(before > 0 && calls(&server, "set") == 1);
 }
 
 #[tokio::test]
 async fn a_server_that_answers_late_keeps_its_connections() {
     let server = RedisServer::start();
     let patient = FredNode::builder().response_timeout(Duration::from_secs(2));
-    let nodes = every_kind(patient, &server.url()).await;
+    let nodes = every_kind(patient, &server.url());
     for node in &nodes {
         works(&alone(node.clone()), &["a"]).await;
     }
@@ -226,7 +217,7 @@ async fn a_server_that_answers_late_keeps_its_connections() {
 #[tokio::test]
 async fn a_hung_server_costs_bounded_time_and_is_used_again() {
     let server = RedisServer::start();
-    for node in every_kind(quick(), &server.url()).await {
+    for node in every_kind(quick(), &server.url()) {
         let resources = Resources::new(["a"]).unwrap();
         let redlock = alone(node.clone());
         warm(&redlock).await;
@@ -264,8 +255,8 @@ async fn a_server_that_was_down_at_first_killed_and_restarted_is_used_again() {
     );
     server.restart();
     works_again(&own, "a").await;
-    let given = bad_client(&server.url()).await;
-    let given = alone(quick().client(given).unwrap());
+    let given = bad_client(&server.url());
+    let given = alone(quick().client(&given).unwrap());
     works(&given, &["a"]).await;
     server.kill();
     for redlock in [&own, &given] {
@@ -293,7 +284,7 @@ async fn servers_restarted_while_idle_cost_no_attempt() {
 async fn a_cluster_that_was_down_is_found_again() {
     let mut cluster = RedisCluster::start();
     let url = cluster_url(&cluster.urls()[0]);
-    let nodes = every_kind(quick(), &url).await.map(alone);
+    let nodes = every_kind(quick(), &url).map(alone);
     for redlock in &nodes {
         works(redlock, &["a"]).await;
     }
@@ -316,8 +307,8 @@ async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt
     let master = RedisServer::start();
     let server = RedisServer::start();
     let own: FredNode = quick().open(server.url()).unwrap();
-    let given: Client = bad_client(&server.url()).await;
-    let nodes = [own, quick().client(given).unwrap()].map(alone);
+    let given = bad_client(&server.url());
+    let nodes = [own, quick().client(&given).unwrap()].map(alone);
     for redlock in &nodes {
         works(redlock, &["a"]).await;
     }
@@ -337,31 +328,112 @@ async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt
     }
 }
 
+/// A port that accepts connections and never says anything, or closes them upon what it is told to dislike.
+async fn odd_server(dislikes: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, SeqCst);
+            tokio::spawn(async move {
+                let mut bytes = [0; 1024];
+                while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+                    let text = String::from_utf8_lossy(&bytes[..count]);
+                    match dislikes {
+                        Some(dislikes) if text.contains(dislikes) => break,
+                        Some(_) => stream.write_all(b"+PONG\r\n").await.unwrap(),
+                        None => {}
+                    }
+                }
+            });
+        }
+    });
+    (address, accepted)
+}
+
 #[tokio::test]
-async fn all_about_one_lock_goes_over_one_client_of_a_pool() {
+async fn a_seed_of_a_cluster_that_hangs_costs_nothing_but_time() {
+    let cluster = RedisCluster::start();
+    let good = cluster.members()[0].address();
+    // fred asks the seeds in the order of their names.
+    for (host, seed) in [("127.0.0.1", "localhost"), ("localhost", "127.0.0.1")] {
+        let (address, accepted) = odd_server(None).await;
+        let port = address.rsplit(':').next().unwrap();
+        let url = format!(
+            "redis-cluster://{host}:{port}?node={seed}:{}&node={seed}:{}",
+            good.port(),
+            cluster.members()[1].address().port()
+        );
+        let redlock = Redlock::builder(nodes([url])).retry_count(0);
+        let redlock = redlock
+            .node_timeout(Duration::from_secs(2))
+            .build()
+            .unwrap();
+        let start = Instant::now();
+        works(&redlock, &["a"]).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "connect_timeout");
+        assert_eq!(accepted.load(SeqCst), usize::from(host == "127.0.0.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_upon_the_command_is_dialled_with_pauses() {
+    let (address, accepted) = odd_server(Some("PX")).await;
+    let node = FredNode::new(format!("redis://{address}")).unwrap();
+    let resources = Resources::new(["a"]).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        let asked = node.acquire(&resources, &LockValue::random(), TTL).await;
+        assert!(asked.is_err());
+    }
+    let dialled = accepted.load(SeqCst);
+    assert!((3..10).contains(&dialled), "{dialled} dials in a second");
+}
+
+#[test]
+fn a_dial_on_a_runtime_that_nobody_drives_is_replaced() {
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap()
+    };
     let server = RedisServer::start();
-    let mut proxies = Vec::new();
-    let mut clients = Vec::new();
-    for _ in 0..2 {
-        let proxy = Proxy::start(server.address()).await.unwrap();
-        clients.push(bad_client(&proxy.url()).await);
-        proxies.push(proxy);
+    let node = quick().open(server.url()).unwrap();
+    let (idle, driven) = (runtime(), runtime());
+    server.pause();
+    idle.block_on(async {
+        let redlock = alone(node.clone());
+        let asked = redlock.acquire("a", TTL);
+        assert!(timeout(Duration::from_millis(50), asked).await.is_err());
+    });
+    server.resume();
+    driven.block_on(async {
+        let resources = Resources::new(["b"]).unwrap();
+        let start = Instant::now();
+        let vote = node.acquire(&resources, &LockValue::random(), TTL).await;
+        assert_eq!(vote.unwrap(), Vote::Granted);
+        assert!(start.elapsed() < Duration::from_secs(1));
+    });
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_node_that_is_dropped_while_an_acquire_is_in_doubt_leaves_no_connection() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let node = quick().open(proxy.url()).unwrap();
+    warm(&alone(node.clone())).await;
+    proxy.stall();
+    let (resources, value) = (Resources::new(["a"]).unwrap(), LockValue::random());
+    assert!(node.acquire(&resources, &value, TTL).await.is_err());
+    while node.release(&resources, &value).await.is_err() {
+        sleep(Duration::from_millis(50)).await;
     }
-    let pool = Pool::from_clients(clients).unwrap();
-    let patient = FredNode::builder().response_timeout(TTL);
-    let node = patient.pool(&pool).unwrap();
-    proxies[1].stall();
-    let mut outcomes = [0, 0];
-    for number in 0..20 {
-        let resources = Resources::new([format!("r{number}")]).unwrap();
-        let value = LockValue::random();
-        let limit = Duration::from_millis(100);
-        let acquired = timeout(limit, node.acquire(&resources, &value, TTL)).await;
-        let extended = timeout(limit, node.extend(&resources, &value, TTL)).await;
-        let released = timeout(limit, node.release(&resources, &value)).await;
-        assert_eq!(acquired.is_ok(), extended.is_ok());
-        assert_eq!(acquired.is_ok(), released.is_ok());
-        outcomes[usize::from(acquired.is_ok())] += 1;
-    }
-    assert!(!outcomes.contains(&0), "all clients are used: {outcomes:?}");
+    // Only the new connection has released; the one that stalls is the proxy's to close.
+    let releasing = || server.cli(&["CLIENT", "LIST"]).matches("cmd=eval").count();
+    assert_eq!(releasing(), 2);
+    drop(node);
+    eventually("its connection is closed", || releasing() <= 1).await;
 }

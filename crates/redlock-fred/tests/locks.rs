@@ -2,14 +2,17 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{
-    TTL, alone, bad, bad_client, bad_pool, cluster_url, eventually, eventually_clean, nodes, works,
-    works_again,
+    TTL, alone, bad_client, bad_pool, cluster_url, dials, eventually, eventually_clean, nodes,
+    works, works_again,
 };
-use fred::types::{RespVersion, config::Config};
-use redlock_core::{Error, InvalidRequest, Redlock};
+use fred::{
+    interfaces::ClientLike,
+    types::{Builder, ClusterHash, CustomCommand, RespVersion, config::Config},
+};
+use redlock_core::{Error, InvalidRequest, LockBackend, LockValue, Redlock, Resources, Vote};
 use redlock_fred::{FredNode, fred};
 use redlock_test::server::{RedisCluster, RedisServer};
 
@@ -41,8 +44,8 @@ async fn acquire_extend_release_and_contention() {
 async fn a_client_or_a_pool_the_user_already_has() {
     let servers = RedisServer::start_many(3);
     let given = [
-        FredNode::from_client(bad_client(&servers[0].url()).await).unwrap(),
-        FredNode::from_pool(&bad_pool(&servers[1].url(), 4).await).unwrap(),
+        FredNode::from_client(&bad_client(&servers[0].url())).unwrap(),
+        FredNode::from_pool(&bad_pool(&servers[1].url(), 4)).unwrap(),
         FredNode::new(servers[2].url()).unwrap(),
     ];
     let redlock = Redlock::new(given).unwrap();
@@ -74,8 +77,8 @@ async fn a_cluster_is_one_node() {
     works(&mixed, &["{order:1}:a", "{order:1}:b"]).await;
     for node in [
         FredNode::new(&url).unwrap(),
-        FredNode::from_client(bad_client(&url).await).unwrap(),
-        FredNode::from_pool(&bad_pool(&url, 2).await).unwrap(),
+        FredNode::from_client(&bad_client(&url)).unwrap(),
+        FredNode::from_pool(&bad_pool(&url, 2)).unwrap(),
     ] {
         let redlock = alone(node);
         for number in 0..30 {
@@ -204,20 +207,26 @@ async fn servers_without_resp3_or_evalsha_work() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_reconnect_policy_is_refused_and_one_never_connected_fails_at_once() {
-    let server = RedisServer::start();
-    let client = bad(&server.url(), false).build().unwrap();
-    let error = FredNode::from_client(client).unwrap_err();
-    assert!(error.to_string().contains("reconnect policy"), "{error}");
-    let pool = bad(&server.url(), false).build_pool(2).unwrap();
-    assert!(FredNode::from_pool(&pool).is_err());
-
-    let client = bad(&server.url(), true).build().unwrap();
-    let redlock = alone(FredNode::from_client(client).unwrap());
-    let start = std::time::Instant::now();
-    let error = redlock.acquire("a", TTL).await.unwrap_err();
-    assert!(error.to_string().contains("init()"), "{error}");
-    assert!(start.elapsed() < Duration::from_millis(300));
+async fn the_configuration_of_a_client_is_taken_over_and_the_client_left_alone() {
+    let server = RedisServer::start_with(&["--requirepass", "sesame"]);
+    let url = format!("redis://:sesame@{}/3", server.address());
+    let mut config = Config::from_url(&url).unwrap();
+    config.version = RespVersion::RESP3;
+    let client = Builder::from_config(config).build().unwrap();
+    client.init().await.unwrap();
+    let clients = || server.cli(&["-a", "sesame", "CLIENT", "LIST"]);
+    let mine = clients().lines().count();
+    let redlock = alone(FredNode::from_client(&client).unwrap());
+    assert_eq!(clients().lines().count(), mine, "nothing is sent yet");
+    let lock = redlock.acquire("a", TTL).await.unwrap();
+    let of_node = |line: &&str| line.contains("db=3") && line.contains("resp=3");
+    assert_eq!(clients().lines().filter(of_node).count(), 2);
+    let get = CustomCommand::new_static("GET", ClusterHash::FirstKey, false);
+    let stored: Option<String> = client.custom(get, vec!["a"]).await.unwrap();
+    assert_eq!(stored.as_deref(), Some(lock.value().as_str()));
+    client.quit().await.unwrap();
+    lock.release().await.unwrap();
+    works(&redlock, &["a"]).await;
 }
 
 #[test]
@@ -249,7 +258,7 @@ async fn after_a_slot_of_a_cluster_has_moved_one_operation_fails_and_the_next_su
     let url = cluster_url(&cluster.urls()[0]);
     let nodes = [
         FredNode::new(&url).unwrap(),
-        FredNode::from_client(bad_client(&url).await).unwrap(),
+        FredNode::from_client(&bad_client(&url)).unwrap(),
     ];
     let members = cluster.members();
     let slot = members[0].cli(&["CLUSTER", "KEYSLOT", "b"]);
@@ -266,4 +275,68 @@ async fn after_a_slot_of_a_cluster_has_moved_one_operation_fails_and_the_next_su
         works(&redlock, &["b"]).await;
     }
     eventually_clean(members).await;
+}
+
+/// Lets the first member migrate the slot of "b" to the second; a key that it does not have is `ASK`ed for.
+fn migrate(cluster: &RedisCluster) {
+    let members = cluster.members();
+    let slot = members[0].cli(&["CLUSTER", "KEYSLOT", "b"]);
+    for (at, state, other) in [(1, "IMPORTING", 0), (0, "MIGRATING", 1)] {
+        let id = members[other].cli(&["CLUSTER", "MYID"]);
+        let set = members[at].cli(&["CLUSTER", "SETSLOT", &slot, state, &id]);
+        assert_eq!(set, "OK");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_migrated_costs_no_other_lock_and_no_connection() {
+    let cluster = RedisCluster::start();
+    let node = FredNode::new(cluster_url(&cluster.urls()[0])).unwrap();
+    let redlock = alone(node.clone());
+    works(&redlock, &["b"]).await;
+    migrate(&cluster);
+    let before: Vec<_> = cluster.members().iter().map(dials).collect();
+    let resources = Resources::new(["b"]).unwrap();
+    for number in 0..50 {
+        let asked = node.acquire(&resources, &LockValue::random(), TTL).await;
+        let error = asked.unwrap_err();
+        assert!(!error.may_have_happened(), "{error}");
+        works(&redlock, &[&format!("r{number}")]).await;
+    }
+    for (member, before) in cluster.members().iter().zip(before) {
+        assert_eq!(dials(member), before + 1);
+    }
+    let slot = cluster.members()[0].cli(&["CLUSTER", "KEYSLOT", "b"]);
+    for member in cluster.members() {
+        let _ = member.cli(&["CLUSTER", "SETSLOT", &slot, "STABLE"]);
+    }
+    works(&redlock, &["b"]).await;
+}
+
+#[tokio::test]
+async fn a_command_of_the_application_that_is_redirected_grants_nobody_a_lock() {
+    let cluster = RedisCluster::start();
+    let mut builder =
+        Builder::from_config(Config::from_url(&cluster_url(&cluster.urls()[0])).unwrap());
+    builder.with_connection_config(|config| config.max_command_attempts = 2000);
+    let client = builder.build().unwrap();
+    client.init().await.unwrap();
+    let node = FredNode::from_client(&client).unwrap();
+    let resources = Resources::new(["k0"]).unwrap();
+    let granted = node.acquire(&resources, &LockValue::random(), TTL).await;
+    assert_eq!(granted.unwrap(), Vote::Granted);
+    migrate(&cluster);
+    let start = Instant::now();
+    let application = tokio::spawn(async move {
+        loop {
+            let get = CustomCommand::new_static("GET", ClusterHash::FirstKey, false);
+            let _ = client.custom::<Option<String>, _>(get, vec!["b"]).await;
+        }
+    });
+    while start.elapsed() < Duration::from_secs(2) {
+        let vote = node.acquire(&resources, &LockValue::random(), TTL).await;
+        assert_eq!(vote.unwrap(), Vote::Refused);
+    }
+    // fred may leave a command of its own without an answer for ever.
+    application.abort();
 }

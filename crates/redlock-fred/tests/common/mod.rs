@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use fred::{
     clients::{Client, Pool},
-    interfaces::ClientLike,
-    types::{
-        Builder,
-        config::{Config, ReconnectPolicy},
-    },
+    types::{Builder, config::Config},
 };
 use redlock_core::{Error, Redlock};
 use redlock_fred::{FredNode, fred};
@@ -50,26 +46,20 @@ pub async fn works_again(redlock: &Redlock, resource: &str) {
         .expect("still ours");
 }
 
-/// Settings as bad as they can be: commands are repeated, and a reconnect policy is there only if asked.
-pub fn bad(url: &str, policy: bool) -> Builder {
+/// Settings as bad as they can be: commands are repeated, connections are not.
+fn bad(url: &str) -> Builder {
     let mut builder = Builder::from_config(Config::from_url(url).expect("a URL"));
     builder.with_connection_config(|config| config.max_command_attempts = 3);
-    if policy {
-        builder.set_policy(ReconnectPolicy::new_constant(0, 50));
-    }
     builder
 }
 
-pub async fn bad_client(url: &str) -> Client {
-    let client = bad(url, true).build().expect("a client");
-    client.init().await.expect("the server is up");
-    client
+/// A client that nobody has connected.
+pub fn bad_client(url: &str) -> Client {
+    bad(url).build().expect("a client")
 }
 
-pub async fn bad_pool(url: &str, size: usize) -> Pool {
-    let pool = bad(url, true).build_pool(size).expect("a pool");
-    pool.init().await.expect("the server is up");
-    pool
+pub fn bad_pool(url: &str, size: usize) -> Pool {
+    bad(url).build_pool(size).expect("a pool")
 }
 
 /// Waits until the condition holds, for less than the [`TTL`] that could make it hold by itself.
@@ -98,6 +88,15 @@ pub fn calls(server: &RedisServer, command: &str) -> u64 {
         .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.and_then(|rest| rest.split(',').next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// How many connections the server has accepted, this question's included.
+pub fn dials(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "stats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.expect("it is told").trim().parse().expect("a number")
 }
 
 /// Proxies before all members of a cluster, which names them as its own addresses.
