@@ -9,7 +9,8 @@ setup:
 	@.ci/setup
 
 test: setup
-	cargo test --workspace --all-features
+	cargo test --workspace --all-features --exclude redlock-cli
+	cargo test --package redlock-cli # with the features it is shipped with
 	cargo test --package redlock-core --test release # what a drop does depends on no feature
 
 lint:
