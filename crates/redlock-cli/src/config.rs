@@ -183,8 +183,10 @@ fn split(urls: &str) -> Vec<String> {
 
 /// A message without what it quotes of the file, which may be a password.
 fn without_values(message: &str) -> String {
-    match (message.find('"'), message.rfind('"')) {
-        (Some(first), Some(last)) if first < last => {
+    let quote = |character| ['"', '`'].contains(&character);
+    let is_about_a_value = message.starts_with("invalid");
+    match (message.find(quote), message.rfind(quote)) {
+        (Some(first), Some(last)) if first < last && is_about_a_value => {
             format!("{}…{}", &message[..first], &message[last + 1..])
         }
         _ => message.to_owned(),
@@ -221,6 +223,12 @@ mod tests {
             without_values(message),
             "invalid type: string …, expected a sequence"
         );
+        let message = "invalid type: integer `8675309`, expected a string";
+        assert_eq!(
+            without_values(message),
+            "invalid type: integer …, expected a string"
+        );
         assert_eq!(without_values("unclosed \""), "unclosed \"");
+        assert_eq!(without_values("unknown field `a`"), "unknown field `a`");
     }
 }

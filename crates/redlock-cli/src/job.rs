@@ -2,6 +2,7 @@
 
 use std::{io, os::unix::process::CommandExt, process::Command};
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, test_kill_process_group,
     wait,
@@ -48,7 +49,7 @@ impl Job {
 
     /// Sends the signal to the whole group.
     pub(crate) fn signal(&self, signal: Signal) {
-        // When it fails nobody is left.
+        // When it fails nobody is left, or nobody whom we may signal.
         let _ = kill_process_group(self.group, signal);
         if matches!(signal, Signal::TERM | Signal::HUP) {
             // What is stopped cannot end itself.
@@ -58,7 +59,8 @@ impl Job {
 
     /// Whether nobody is left in the group; to be asked after the command has ended.
     pub(crate) fn is_gone(&self) -> bool {
-        test_kill_process_group(self.group).is_err()
+        // Who has become another user may not be signalled, but is there.
+        test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
 
     /// Waits for the next change of the command, and buries everybody else.

@@ -38,8 +38,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),
     };
-    log::start(global.verbose);
-    match commands::execute(command, &global) {
+    let log = log::start(global.verbose);
+    let outcome = commands::execute(command, &global);
+    log.finish();
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),
     }

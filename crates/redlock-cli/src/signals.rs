@@ -9,7 +9,13 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 pub(crate) const ENDING: &[Signal] = &[Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
 /// Those that mean something to a command only.
-pub(crate) const OTHER: &[Signal] = &[Signal::TSTP, Signal::USR1, Signal::USR2, Signal::WINCH];
+pub(crate) const OTHER: &[Signal] = &[
+    Signal::CONT,
+    Signal::TSTP,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+];
 
 /// Receives signals instead of being ended or stopped by them.
 pub(crate) struct Signals(Vec<(Signal, Stream)>);

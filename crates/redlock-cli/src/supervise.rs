@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long what was killed may take to vanish.
 const STUBBORN: Duration = Duration::from_secs(5);
 
+/// Later than anything that is waited for.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// So long before the lock ends the command is asked to end.
@@ -42,8 +45,18 @@ impl Ending {
     fn ask(&mut self, job: &Job, grace: Duration) {
         if let Self::No = self {
             job.signal(Signal::TERM);
-            let kill_at = Instant::now() + grace;
-            *self = Self::Asked { kill_at };
+        }
+        self.kill_in(grace);
+    }
+
+    /// Kills it so soon, or sooner if that was said before.
+    fn kill_in(&mut self, grace: Duration) {
+        let now = Instant::now();
+        let kill_at = now.checked_add(grace).unwrap_or(now + FAR);
+        match self {
+            Self::No => *self = Self::Asked { kill_at },
+            Self::Asked { kill_at: before } => *before = kill_at.min(*before),
+            Self::Killed { .. } => {}
         }
     }
 
@@ -73,7 +86,9 @@ pub(crate) async fn supervise(
             biased;
             () = nearly_lost(lock, times.margin), if !lost => {
                 lost = true;
-                ending.ask(&job, times.grace);
+                // What was noticed late, after a pause of ours, is not granted the time that has passed.
+                let late = times.margin.saturating_sub(lock.validity());
+                ending.ask(&job, times.grace.saturating_sub(late));
             }
             // Only here, behind the look at the lock, which may have ended meanwhile.
             () = ready(()), if stopped => {

@@ -89,6 +89,11 @@ impl Run {
             .env("REDLOCK_VALUE", kept.value().as_str());
         let watchdog = Watchdog::start()
             .map_err(|error| Failure::new(Code::System, format_args!("/bin/sh: {error}")))?;
+        // We may have stood still since it was granted.
+        if kept.validity() <= self.times().margin {
+            let message = "the lock was lost before the command was started";
+            return Err(Failure::new(Code::Lost, message));
+        }
         Job::start(&mut command, watchdog).map_err(|error| {
             let code = match error.kind() {
                 ErrorKind::NotFound => Code::NotFound,
