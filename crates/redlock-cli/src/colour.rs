@@ -10,11 +10,6 @@ pub(crate) enum Colour {
     Yellow = 33,
 }
 
-/// The text in bold red, if the stream shows colours.
-pub(crate) fn bold_red(text: &str, stream: &impl IsTerminal) -> String {
-    bold(text, Colour::Red, stream)
-}
-
 /// The text in bold and in this colour, if the stream shows colours.
 pub(crate) fn bold(text: &str, colour: Colour, stream: &impl IsTerminal) -> String {
     if wanted(stream) {

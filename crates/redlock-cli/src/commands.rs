@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod acquire;
+pub(crate) mod by_value;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod exit_codes;

@@ -8,7 +8,10 @@ use std::{
 
 use redlock::{Error, InvalidRequest, Resources};
 
-use crate::{colour, table::visible};
+use crate::{
+    colour::{Colour, bold},
+    table::visible,
+};
 
 /// The codes of the command itself, as in `sysexits.h` where that has one, and as of a shell for what it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +159,7 @@ pub(crate) fn say(message: &str) {
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     // What a server says must not command a terminal.
     let message = visible(&message);
-    let name = colour::bold_red("redlock:", &io::stderr());
+    let name = bold("redlock:", Colour::Red, &io::stderr());
     // Nobody is left to be told when this fails.
     let _ = writeln!(io::stderr(), "{name} {message}");
 }

@@ -7,7 +7,7 @@ mod server;
 
 use std::collections::HashMap;
 
-use redlock::redis_rs::redis::{ConnectionAddr, ConnectionInfo};
+use redlock::redis_rs::{moved_to, redis::ConnectionInfo};
 use tokio::{task::JoinHandle, time::Instant};
 
 pub(crate) use self::finding::{Finding, Severity};
@@ -62,7 +62,7 @@ async fn look(index: usize, node: Node, start: Instant) -> Vec<Seen> {
             let (watch, found) = sentinels::look(&name, sentinels, &master).await;
             let mut seen = vec![watch];
             if let Some((host, port)) = found {
-                let info = moved(server, host, port);
+                let info = moved_to(server, host, port);
                 let name = format!("{name}: {}", address(&info));
                 seen.push(server::look(name, info, Place::Master, start).await);
             }
@@ -121,22 +121,4 @@ fn twice(seen: &[Vec<Seen>]) -> Vec<Finding> {
 
 fn address(info: &ConnectionInfo) -> String {
     info.addr().to_string()
-}
-
-/// The same login at another address.
-fn moved(server: ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
-    let address = match server.addr().clone() {
-        ConnectionAddr::TcpTls {
-            insecure,
-            tls_params,
-            ..
-        } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure,
-            tls_params,
-        },
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    server.set_addr(address)
 }

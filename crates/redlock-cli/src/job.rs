@@ -2,10 +2,12 @@
 
 use std::{io, os::unix::process::CommandExt, process::Command};
 
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, test_kill_process_group,
-    wait,
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, test_kill_process_group,
+        wait,
+    },
 };
 use tokio::signal::unix::{self, SignalKind};
 

@@ -179,6 +179,14 @@ pub(crate) fn cause(error: &BackendError) -> Option<&RedisError> {
     error.get_ref()?.downcast_ref()
 }
 
+/// Whether an error reply has this code, such as `READONLY`, also within the error of a script, which wraps
+/// it before Redis 7.
+#[must_use]
+pub fn has_code(error: &RedisError, code: &str) -> bool {
+    let wrapped = format!("-{code}");
+    error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(&wrapped))
+}
+
 fn is_noscript(error: &BackendError) -> bool {
     let noscript = ErrorKind::Server(ServerErrorKind::NoScript);
     cause(error).is_some_and(|error| error.kind() == noscript)
@@ -188,12 +196,9 @@ fn is_noscript(error: &BackendError) -> bool {
 pub(crate) fn condemns(error: &BackendError) -> bool {
     match cause(error) {
         // Any error reply is an answer, and the connection works, but the server may no longer be the
-        // master it was when we connected; before Redis 7 a script wraps that error.
+        // master it was when we connected.
         Some(error) => match error.kind() {
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
-            ErrorKind::Server(_) | ErrorKind::Extension => error
-                .detail()
-                .is_some_and(|detail| detail.contains("-READONLY")),
+            ErrorKind::Server(_) | ErrorKind::Extension => has_code(error, "READONLY"),
             _ => true,
         },
         // A timeout, or a reply that belongs to something else.

@@ -45,9 +45,9 @@ mod pool;
 mod slot;
 mod standalone;
 
-pub use connection::{ConnectionClient, classify};
+pub use connection::{ConnectionClient, classify, has_code};
 #[cfg(feature = "deadpool")]
 pub use deadpool_redis;
 pub use follow::{Follow, Retire, Server, Witness};
-pub use node::{RedisNode, RedisNodeBuilder};
+pub use node::{RedisNode, RedisNodeBuilder, moved_to};
 pub use redis;

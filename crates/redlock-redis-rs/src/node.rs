@@ -408,6 +408,25 @@ impl fmt::Debug for RedisNodeBuilder {
     }
 }
 
+/// The same login at another address.
+#[must_use]
+pub fn moved_to(server: ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
+    let address = match server.addr().clone() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure,
+            tls_params,
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    server.set_addr(address)
+}
+
 /// The server's address in one spelling.
 pub(crate) fn address_of(info: &ConnectionInfo) -> String {
     match info.addr() {

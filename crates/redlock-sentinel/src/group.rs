@@ -14,7 +14,7 @@ use redis::{
     aio::MultiplexedConnection,
 };
 use redlock_core::{BackendError, BackendErrorKind};
-use redlock_redis_rs::{Follow, Server, Witness, classify};
+use redlock_redis_rs::{Follow, Server, Witness, classify, has_code, moved_to};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -200,20 +200,7 @@ pub(crate) async fn within<T>(
 impl Follow for Group {
     async fn find(&self) -> Result<ConnectionInfo, BackendError> {
         let Master { host, port, .. } = self.look().await?;
-        let address = match self.0.server.addr().clone() {
-            ConnectionAddr::TcpTls {
-                insecure,
-                tls_params,
-                ..
-            } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure,
-                tls_params,
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        Ok(self.0.server.clone().set_addr(address))
+        Ok(moved_to(self.0.server.clone(), host, port))
     }
 
     async fn arrived(&self, server: &Server) -> Result<Option<Arc<dyn Witness>>, BackendError> {
@@ -240,14 +227,9 @@ impl Follow for Group {
     }
 
     fn condemns(&self, error: &RedisError) -> bool {
-        // Before Redis 7 a script wraps the error that it meets.
-        let says = |code: &str| {
-            let wrapped = format!("-{code}");
-            error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(&wrapped))
-        };
         ["NOREPLICAS", "MASTERDOWN", "LOADING"]
             .into_iter()
-            .any(says)
+            .any(|code| has_code(error, code))
     }
 
     fn name(&self) -> Option<String> {

@@ -143,8 +143,8 @@ impl SentinelNodeBuilder {
     ///
     /// It costs a round trip to the master and to the replicas more, by `WAIT` on a connection of its own, on
     /// which the key `redlock:acknowledged`, behind the key prefix, is written. The time has to be shorter than
-    /// half the node timeout of the `Redlock`, as a vote may have to wait for those before it. A failover loses what was acknowledged less often, but still
-    /// does when it promotes a replica that had not.
+    /// half the node timeout of the `Redlock`, as a vote may have to wait for those before it. A failover
+    /// loses what was acknowledged less often, but still does when it promotes a replica that had not.
     pub const fn acknowledged_by(mut self, replicas: usize, within: Duration) -> Self {
         self.replicas = Some(Replicas {
             count: replicas,

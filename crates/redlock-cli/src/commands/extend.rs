@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use redlock::{LockValue, Resources};
 
-use crate::{cli::Global, exit::Failure, session};
+use crate::{cli::Global, commands::by_value::ByValue, exit::Failure, session};
 
 /// Have a lock last for longer
 #[derive(Args, Debug)]
@@ -15,19 +14,13 @@ pub(crate) struct Extend {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     ttl: Duration,
 
-    /// What `redlock acquire` has printed
-    #[arg(long, env = "REDLOCK_VALUE", hide_env_values = true)]
-    value: String,
-
-    /// What is locked: all that was locked together
-    #[arg(value_name = "RESOURCE", required = true)]
-    resources: Vec<String>,
+    #[command(flatten)]
+    lock: ByValue,
 }
 
 impl Extend {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
-        let resources = Resources::new(self.resources)?;
-        let value: LockValue = self.value.parse()?;
+        let (resources, value) = self.lock.parse()?;
         session::run(
             global,
             |builder| builder,
