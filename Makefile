@@ -1,9 +1,11 @@
 # make setup   install what the tests need
 # make test    all tests, on real servers
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
-# make bench   the benches
+# make bench   the benches; the tables and plots are in benches/results
+# make bench-quick         ratios alone, within a minute once built
+# make bench-instructions  instructions per cycle, by valgrind
 
-.PHONY: setup test lint bench
+.PHONY: setup test lint bench bench-quick bench-instructions
 
 setup:
 	@.ci/setup
@@ -18,3 +20,9 @@ lint:
 
 bench: setup
 	cargo bench --workspace
+
+bench-quick:
+	@cargo bench --quiet --package benches --bench locks -- quick
+
+bench-instructions:
+	@cargo bench --quiet --package benches --bench locks -- instructions

@@ -4,11 +4,7 @@
 
 use std::{env, time::Duration};
 
-use benches::{
-    contender::Which,
-    rounds::Load,
-    servers::urls,
-};
+use benches::{contender::Which, rounds::Load, servers::urls};
 use dhat::{Alloc, HeapStats, Profiler};
 use redlock_test::server::RedisServer;
 

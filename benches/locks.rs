@@ -65,7 +65,15 @@ async fn full() {
     for nodes in [5, 3, 1] {
         for (workload, tasks) in [("A", 1), ("B", 64)] {
             let load = Load::new(tasks, Duration::from_millis(500));
-            compare(&mut report, workload, &servers[..nodes], &Which::ALL, load, 15).await;
+            compare(
+                &mut report,
+                workload,
+                &servers[..nodes],
+                &Which::ALL,
+                load,
+                15,
+            )
+            .await;
         }
     }
     growth(&mut report, &servers).await;
@@ -105,14 +113,28 @@ async fn quick() {
     for (nodes, contenders, rounds) in plan {
         for (workload, tasks) in [("A", 1), ("B", 64)] {
             let load = Load::new(tasks, Duration::from_millis(120));
-            compare(&mut report, workload, &servers[..nodes], contenders, load, rounds).await;
+            compare(
+                &mut report,
+                workload,
+                &servers[..nodes],
+                contenders,
+                load,
+                rounds,
+            )
+            .await;
         }
     }
     let time = Duration::from_millis(1_500);
     let alone = contention(&servers, Which::Ours, 1, time).await;
     let eight = contention(&servers, Which::Ours, 8, 2 * time).await;
-    println!("C n=5 grants/ideal {:.2}", eight.grants_per_second / alone.grants_per_second);
-    println!("C n=5 hand-off/acquire {:.1}", eight.hand_off_ms[0] / alone.acquire_ms);
+    println!(
+        "C n=5 grants/ideal {:.2}",
+        eight.grants_per_second / alone.grants_per_second
+    );
+    println!(
+        "C n=5 hand-off/acquire {:.1}",
+        eight.hand_off_ms[0] / alone.acquire_ms
+    );
     let faults = faults(&mut servers, Which::Ours, Duration::from_millis(300), 3).await;
     faults.iter().for_each(print_fault);
 }
@@ -140,7 +162,10 @@ async fn compare(
             cycles.commands = Some(commands_per_cycle(*runner, servers, load).await);
         }
         if cycles.failures > 0 {
-            eprintln!("{workload} n={nodes} {}: {} failed", cycles.contender, cycles.failures);
+            eprintln!(
+                "{workload} n={nodes} {}: {} failed",
+                cycles.contender, cycles.failures
+            );
         }
         report.cycles.push(cycles);
     }
@@ -192,7 +217,9 @@ async fn growth(report: &mut Report, servers: &[RedisServer]) {
             let cycles = Cycles::of(workload, nodes, tasks, runner.which(), rounds);
             let (rate, cpu) = (cycles.rate.median, cycles.cpu_us.median);
             let who = cycles.contender;
-            println!("{workload} n={nodes} tasks={tasks} {who}: {rate:.0}/s, {cpu:.1} µs CPU per cycle");
+            println!(
+                "{workload} n={nodes} tasks={tasks} {who}: {rate:.0}/s, {cpu:.1} µs CPU per cycle"
+            );
             report.growth.push(cycles);
         }
     }
@@ -225,7 +252,10 @@ async fn cycles(which: &str, nodes: &str, tasks: &str, seconds: &str) {
     let load = Load::new(tasks.parse().expect("a number"), time);
     let round = runner.run(load).await;
     let (rate, cpu) = (round.rate(), round.cpu_micros());
-    println!("{which}: {rate:.0} cycles/s, {cpu:.1} µs CPU per cycle, {} failures", round.failures);
+    println!(
+        "{which}: {rate:.0} cycles/s, {cpu:.1} µs CPU per cycle, {} failures",
+        round.failures
+    );
 }
 
 async fn contend(which: &str, resource: &str, hold: &str, urls: &[&str]) {
@@ -234,11 +264,16 @@ async fn contend(which: &str, resource: &str, hold: &str, urls: &[&str]) {
     let runner = which.connect(&urls).await;
     let warm = format!("warm:{}", process::id());
     let until = shared_now() + Duration::from_millis(20);
-    runner.contend(&warm, Duration::ZERO, [Duration::ZERO, until]).await;
+    runner
+        .contend(&warm, Duration::ZERO, [Duration::ZERO, until])
+        .await;
     println!("ready");
     let mut order = String::new();
     io::stdin().read_line(&mut order).expect("an order");
-    let times = order.trim().split(' ').map(|nanos| nanos.parse().expect("nanoseconds"));
+    let times = order
+        .trim()
+        .split(' ')
+        .map(|nanos| nanos.parse().expect("nanoseconds"));
     let times: Vec<_> = times.map(Duration::from_nanos).collect();
     let hold = Duration::from_millis(hold.parse().expect("milliseconds"));
     let turns = runner.contend(resource, hold, [times[0], times[1]]).await;

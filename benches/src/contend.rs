@@ -103,7 +103,9 @@ fn judged(
     let in_time = turns.iter().filter(|(_, turn)| turn.granted < until);
     let grants_per_second = in_time.count() as f64 / time.as_secs_f64();
     let pairs = turns.windows(2);
-    let overlaps = pairs.clone().filter(|pair| pair[1].1.granted < pair[0].1.freeing);
+    let overlaps = pairs
+        .clone()
+        .filter(|pair| pair[1].1.granted < pair[0].1.freeing);
     let overlaps = overlaps.count();
     let handed = pairs.filter(|pair| pair[0].0 != pair[1].0);
     let took = handed.map(|pair| pair[1].1.granted.saturating_sub(pair[0].1.freeing));
@@ -253,7 +255,11 @@ mod tests {
             (1, turn([0, 17, 22, 23])),
             (0, turn([14, 1_100, 1_105, 1_106])),
         ]);
-        assert_eq!(judged.hand_off_ms, [1_078.0, 1_078.0], "4 ms and 1,078 ms, the upper one");
+        assert_eq!(
+            judged.hand_off_ms,
+            [1_078.0, 1_078.0],
+            "4 ms and 1,078 ms, the upper one"
+        );
         assert_eq!(judged.grants_per_second, 3.0, "one came after the end");
         assert_eq!(judged.longest_wait_ms, 1_086.0);
         assert_eq!(judged.commands_per_grant, 10.0);
@@ -269,6 +275,9 @@ mod tests {
     #[test]
     fn a_turn_is_told_as_it_was() {
         let turn = turn([1, 2, 3, 4]);
-        assert_eq!(Turn::parse(&turn.line()).map(|it| it.line()), Some(turn.line()));
+        assert_eq!(
+            Turn::parse(&turn.line()).map(|it| it.line()),
+            Some(turn.line())
+        );
     }
 }

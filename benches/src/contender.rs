@@ -17,7 +17,8 @@ pub(crate) use peer::script;
 pub const TTL: Duration = Duration::from_secs(10);
 
 /// Frees a lock in a script, as all of them do.
-const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const RELEASE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
 /// A way to take and free a lock.
 pub trait Contender: Send + Sync + 'static {

@@ -8,11 +8,7 @@ use std::{
 
 use redlock_test::server::RedisServer;
 
-use crate::{
-    contender::Which,
-    rounds::Load,
-    servers::urls,
-};
+use crate::{contender::Which, rounds::Load, servers::urls};
 
 /// Two runs of different length; the difference is without what comes before the first cycle.
 const CYCLES: [usize; 2] = [100, 600];
@@ -45,7 +41,10 @@ fn counted(which: Which, cycles: usize, urls: &[String]) -> u64 {
         .expect("valgrind is installed");
     let _ = std::fs::remove_file(out);
     let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split("Collected : ").nth(1));
+    assert!(output.status.success(), "{said}");
+    let collected = said
+        .lines()
+        .find_map(|line| line.split("Collected : ").nth(1));
     let count = collected.and_then(|count| count.trim().parse().ok());
     count.unwrap_or_else(|| panic!("it does not say how many: {said}"))
 }

@@ -25,8 +25,14 @@ pub fn plots(report: &Report, directory: &Path) -> Result<(), Box<dyn Error>> {
     }
     let by_nodes = "A from 1 to 9 nodes: the client's CPU per cycle and node, µs";
     lines(report, "A", by_nodes, &directory.join("growth-nodes.svg"))?;
-    let by_tasks = "B, five nodes, 1 to 10,000 resources at once: the client's CPU per cycle and node, µs";
-    lines(report, "B", by_tasks, &directory.join("growth-resources.svg"))
+    let by_tasks =
+        "B, five nodes, 1 to 10,000 resources at once: the client's CPU per cycle and node, µs";
+    lines(
+        report,
+        "B",
+        by_tasks,
+        &directory.join("growth-resources.svg"),
+    )
 }
 
 /// Cycles per second of all contenders on five nodes, with the quartiles.
@@ -42,7 +48,10 @@ fn bars(report: &Report, workload: &str, path: &Path) -> Result<(), Box<dyn Erro
     root.fill(&WHITE)?;
     let names: Vec<_> = all.iter().map(|it| it.contender).collect();
     let mut chart = ChartBuilder::on(&root)
-        .caption(format!("{workload}, five nodes: cycles per second"), ("sans-serif", 18))
+        .caption(
+            format!("{workload}, five nodes: cycles per second"),
+            ("sans-serif", 18),
+        )
         .margin(12)
         .x_label_area_size(32)
         .y_label_area_size(120)
@@ -74,7 +83,12 @@ fn bars(report: &Report, workload: &str, path: &Path) -> Result<(), Box<dyn Erro
 
 /// The cost per cycle and node of each contender, over whatever grows.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn lines(report: &Report, workload: &str, caption: &str, path: &Path) -> Result<(), Box<dyn Error>> {
+fn lines(
+    report: &Report,
+    workload: &str,
+    caption: &str,
+    path: &Path,
+) -> Result<(), Box<dyn Error>> {
     let all = report.growth.iter().filter(|it| it.workload == workload);
     let x = |nodes: usize, tasks: usize| if workload == "A" { nodes } else { tasks } as f64;
     let points = all.map(|it| (it.contender, (x(it.nodes, it.tasks), per_node(it))));
@@ -110,7 +124,11 @@ fn lines(report: &Report, workload: &str, caption: &str, path: &Path) -> Result<
                     .label(*name)
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], *colour));
             }
-            chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+            chart
+                .configure_series_labels()
+                .border_style(BLACK)
+                .background_style(WHITE)
+                .draw()?;
         }};
     }
     if workload == "A" {

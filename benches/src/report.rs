@@ -197,7 +197,10 @@ impl Report {
                 ratio,
             } = it;
             let (median, spread) = (ratio.median, ratio.spread());
-            writeln!(out, "| {workload} n={nodes} {names} | {median:.2} | {spread:.0} % |")?;
+            writeln!(
+                out,
+                "| {workload} n={nodes} {names} | {median:.2} | {spread:.0} % |"
+            )?;
         }
         writeln!(
             out,

@@ -29,7 +29,11 @@ impl Load {
     #[must_use]
     pub const fn new(tasks: usize, time: Duration) -> Self {
         let cycles = 1;
-        Self { tasks, time, cycles }
+        Self {
+            tasks,
+            time,
+            cycles,
+        }
     }
 }
 

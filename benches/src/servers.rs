@@ -17,7 +17,8 @@ pub fn commands(servers: &[RedisServer]) -> u64 {
 
 fn commands_of(server: &RedisServer) -> u64 {
     const OTHERS: [&str; 11] = [
-        "get", "del", "exists", "pttl", "pexpire", "info", "hello", "client", "config", "script", "command",
+        "get", "del", "exists", "pttl", "pexpire", "info", "hello", "client", "config", "script",
+        "command",
     ];
     let stats = server.cli(&["INFO", "commandstats"]);
     let counted = stats.lines().filter_map(|line| {

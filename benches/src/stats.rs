@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn quantiles_are_measurements() {
         let sorted: Vec<_> = (0..=100).map(f64::from).collect();
-        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|part| quantile(&sorted, part)), [0.0, 50.0, 99.0, 100.0]);
+        assert_eq!(
+            [0.0, 0.5, 0.99, 1.0].map(|part| quantile(&sorted, part)),
+            [0.0, 50.0, 99.0, 100.0]
+        );
         assert_eq!(quantile(&[7.0], 0.99), 7.0);
         assert!(quantile(&[], 0.5).is_nan());
     }
@@ -62,7 +65,10 @@ mod tests {
     #[test]
     fn the_order_of_the_measurements_does_not_matter() {
         let summary = Summary::of([30.0, 10.0, 20.0, 50.0, 40.0]);
-        assert_eq!([summary.low, summary.median, summary.high], [20.0, 30.0, 40.0]);
+        assert_eq!(
+            [summary.low, summary.median, summary.high],
+            [20.0, 30.0, 40.0]
+        );
         assert!((summary.spread() - 66.7).abs() < 0.1);
     }
 }

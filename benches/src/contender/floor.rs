@@ -69,7 +69,9 @@ impl Floor {
             nodes: self.nodes.len(),
             waker: AtomicWaker::new(),
         });
-        self.nodes.iter().for_each(|node| node.send(&request, &round));
+        self.nodes
+            .iter()
+            .for_each(|node| node.send(&request, &round));
         poll_fn(|context| {
             round.waker.register(context.waker());
             if round.granted.load(Acquire) >= quorum(round.nodes) {

@@ -50,7 +50,8 @@ impl Contender for ReferenceFred {
         let granted = self.ask(|node| {
             let expiry = Expiration::PX(TTL.as_millis().try_into().expect("short"));
             let (expiry, only) = (Some(expiry), Some(SetOptions::NX));
-            let set = node.set::<Option<String>, _, _>(resource, value.as_str(), expiry, only, false);
+            let set =
+                node.set::<Option<String>, _, _>(resource, value.as_str(), expiry, only, false);
             async { matches!(set.await, Ok(Some(_))) }
         });
         granted.await.then(|| (resource.to_owned(), value))
