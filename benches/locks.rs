@@ -106,7 +106,7 @@ async fn quick() {
     let over_fred = [Which::Fred, Which::ReferenceFred];
     let all = [&over_redis_rs[..], &over_fred].concat();
     let plan = [
-        (5, &all[..], 9),
+        (5, &all[..], 7),
         (3, &over_redis_rs[..3], 5),
         (1, &over_redis_rs[..3], 5),
     ];
@@ -127,10 +127,7 @@ async fn quick() {
     let time = Duration::from_millis(1_500);
     let alone = contention(&servers, Which::Ours, 1, time).await;
     let eight = contention(&servers, Which::Ours, 8, 2 * time).await;
-    println!(
-        "C n=5 grants/ideal {:.2}",
-        eight.grants_per_second / alone.grants_per_second
-    );
+    println!("C n=5 grants/ideal {:.2}", eight.of_ideal(&alone));
     println!(
         "C n=5 hand-off/acquire {:.1}",
         eight.hand_off_ms[0] / alone.acquire_ms

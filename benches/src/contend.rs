@@ -49,6 +49,8 @@ pub struct Contention {
     pub longest_wait_shares: f64,
     /// The median acquire, in milliseconds; without contention what the driver needs.
     pub acquire_ms: f64,
+    /// The median from asking to having freed it, in milliseconds; without contention the least that a turn takes.
+    pub turn_ms: f64,
     /// Commands sent to all servers together, per grant.
     pub commands_per_grant: f64,
     /// How often one got the lock before the one before him began to free it: never, or it is no lock.
@@ -90,6 +92,14 @@ pub async fn contention(
     judged(which, processes, turns, until, time, commands)
 }
 
+impl Contention {
+    /// The grants per second of this one beside the most that could be, by a turn alone.
+    #[must_use]
+    pub fn of_ideal(&self, alone: &Self) -> f64 {
+        self.grants_per_second * alone.turn_ms / 1e3
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn judged(
     which: Which,
@@ -111,6 +121,7 @@ fn judged(
     let took = handed.map(|pair| pair[1].1.granted.saturating_sub(pair[0].1.freeing));
     let hand_offs = sorted_millis(took);
     let waits = sorted_millis(turns.iter().map(|(_, turn)| turn.granted - turn.asked));
+    let lasted = sorted_millis(turns.iter().map(|(_, turn)| turn.freed - turn.asked));
     let longest_wait_ms = quantile(&waits, 1.0);
     Contention {
         contender: which.name(),
@@ -120,6 +131,7 @@ fn judged(
         longest_wait_ms,
         longest_wait_shares: longest_wait_ms / 1e3 * grants_per_second / processes as f64,
         acquire_ms: quantile(&waits, 0.5),
+        turn_ms: quantile(&lasted, 0.5),
         commands_per_grant: commands as f64 / turns.len().max(1) as f64,
         overlaps,
     }
