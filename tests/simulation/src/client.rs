@@ -53,8 +53,9 @@ impl Client {
                     let started = Instant::now();
                     let tried = redlock.try_acquire(&wish.resources, wish.ttl);
                     let outcome = self.operate("acquire", tried).await;
-                    // Two rounds of votes, the attempt and its undoing.
-                    self.took(started, "acquire", 2, wish.ttl);
+                    // Two rounds of votes, the attempt and its undoing, for each token proposed.
+                    let fenced = self.world.state().plan.fencing.is_some();
+                    self.took(started, "acquire", if fenced { 6 } else { 2 }, wish.ttl);
                     self.acquired(wish, outcome).await;
                 }
                 Way::Retry => {
@@ -92,6 +93,13 @@ impl Client {
 
     /// Comes when it hurts most: when a quorum of keys expires, when something has just happened to a lock.
     async fn await_a_chance(&mut self, set: Set) {
+        let nap = {
+            let fencing = &self.world.state().plan.fencing;
+            fencing.as_ref().map(|clocks| clocks.nap)
+        };
+        if let Some(nap) = nap.filter(|_| self.rng.percent(10)) {
+            sleep(nap).await;
+        }
         match self.rng.below(10) {
             0..3 => {
                 let wait = self.rng.millis(0, 20);
@@ -118,7 +126,7 @@ impl Client {
 
     fn delays(&mut self, set: Set) -> impl Iterator<Item = Duration> + Send + 'static {
         let (world, mut rng) = (self.world.clone(), self.rng.fork());
-        let retries = rng.index(7);
+        let retries = rng.index(5);
         std::iter::repeat_with(move || {
             let now = world.now();
             let free_in = world.state().free_in(set, now);

@@ -57,12 +57,23 @@ impl Holding {
         state.wins(client.number, wish.set);
         let hold = Hold::new(client.number, wish.set, value, deadline, wish.ttl);
         let number = state.ledger.granted(hold, now);
+        if let Some(token) = lock.fencing_token() {
+            state.ledger.tally.fenced = true;
+            state.ledger.numbered(number, token, now);
+        }
         state.check(now);
         drop(state);
         Self { wish, number }
     }
 
     pub(crate) async fn hold(mut self, client: &mut Client, mut lock: Lock) {
+        if let Some(token) = lock.fencing_token() {
+            // Far beyond the deadline, if it comes to that.
+            let most = 2 * u64::try_from(self.wish.ttl.as_millis()).expect("seconds");
+            let most = client.rng.pick(&[20, most]);
+            let after = [client.rng.millis(0, most), client.rng.millis(0, most)];
+            client.world.increment(self.wish.set, token, after);
+        }
         for _ in 0..client.rng.below(4) {
             match client.rng.weighted(&STEPS) {
                 Step::Work => {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use redlock_core::LostSignal;
+use redlock_core::{FencingToken, LostSignal};
 
 use crate::{
     history::{History, Millis, Named},
@@ -18,6 +18,7 @@ pub(crate) struct Hold {
     pub(crate) value: Value,
     pub(crate) deadline: Time,
     ttl: Duration,
+    token: Option<FencingToken>,
     /// Knows the deadline of a lock that is kept alive.
     signal: Option<LostSignal>,
     /// Released, given up, or past its deadline.
@@ -30,6 +31,8 @@ pub(crate) struct Hold {
 pub(crate) struct Attempt {
     pub(crate) client: usize,
     pub(crate) set: Set,
+    /// Before which grants it was asked for.
+    asked_after: usize,
     /// When it was given up or released; from then on no node may keep it.
     over: Option<Time>,
     pub(crate) granted: bool,
@@ -80,6 +83,7 @@ impl Ledger {
             self.attempts.push(Attempt {
                 client,
                 set,
+                asked_after: self.holds.len(),
                 over: None,
                 granted: false,
                 leaked: false,
@@ -158,6 +162,25 @@ impl Ledger {
         self.holds.push(hold);
         self.active.push(number);
         number
+    }
+
+    /// I4: no token is given twice, and who was granted before another one asked has the smaller one.
+    pub(crate) fn numbered(&mut self, number: usize, token: FencingToken, now: Time) {
+        let Hold { set, value, .. } = self.holds[number];
+        let asked_after = self.attempts[value].asked_after;
+        self.history
+            .tell(now, format_args!("#{number} has the token {token}"));
+        for (other, hold) in self.holds[..number].iter().enumerate() {
+            let Some(theirs) = hold.token.filter(|_| hold.set.meets(set)) else {
+                continue;
+            };
+            if theirs == token || (other < asked_after && theirs > token) {
+                let what = format!("I4: #{number} has the token {token}, #{other} had {theirs}");
+                self.violated(now, format_args!("{what}"));
+                break;
+            }
+        }
+        self.holds[number].token = Some(token);
     }
 
     /// An extension was confirmed.
@@ -292,6 +315,7 @@ impl Hold {
             value,
             deadline,
             ttl,
+            token: None,
             signal: None,
             ended: false,
             uncovered: false,

@@ -15,6 +15,7 @@ mod link;
 mod network;
 mod node;
 mod plan;
+mod register;
 mod report;
 mod rng;
 mod run;

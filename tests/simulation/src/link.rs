@@ -8,12 +8,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redlock_core::{BackendError, BackendErrorKind, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{
+    BackendError, BackendErrorKind, LockBackend, LockValue, Probation, Proposal, Resources,
+    RestartGuard, Vote,
+};
 
 use crate::{
     history::NAMES,
     network::{Answer, Ask, Request},
-    node::{Set, Time, Value},
+    node::{Set, Value},
     world::World,
 };
 
@@ -22,8 +25,9 @@ pub(crate) struct Link {
     world: World,
     client: usize,
     node: usize,
-    /// `Some` to have the node examined on every connection; votes count so long after it was armed.
-    guard: Option<Duration>,
+    /// Has the node examined on every connection.
+    guard: Option<RestartGuard>,
+    fenced: bool,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -31,7 +35,7 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     incarnation: u32,
-    counts_from: Time,
+    probation: Probation,
 }
 
 impl Link {
@@ -39,12 +43,13 @@ impl Link {
         let plan = &world.state().plan;
         let guard = plan
             .guarded
-            .then(|| plan.longest_ttl().mul_f64(1.01) + Duration::from_millis(2));
+            .then(|| RestartGuard::new(plan.longest_ttl()));
         Self {
             world: world.clone(),
             client,
             node,
             guard,
+            fenced: plan.fencing.is_some(),
             connection: Mutex::default(),
         }
     }
@@ -78,13 +83,13 @@ impl Link {
             })
             .await;
         match answer {
-            Answer::Granted => match connection {
-                Some(it) if !matches!(ask, Ask::Release) && self.world.now() < it.counts_from => {
-                    let cause = "it was restarted, its vote does not count yet";
-                    Err(BackendError::new(BackendErrorKind::Server, cause))
+            Answer::Granted => {
+                if let Some(it) = connection.filter(|_| !matches!(ask, Ask::Release)) {
+                    it.probation.check(matches!(ask, Ask::Fenced(..)))?;
                 }
-                _ => Ok(Vote::Granted),
-            },
+                Ok(Vote::Granted)
+            }
+            Answer::TokenRefused(next) => Err(BackendError::token_refused(next)),
             Answer::Refused => Ok(Vote::Refused),
             Answer::NobodyThere => {
                 *self.connection() = None;
@@ -98,7 +103,7 @@ impl Link {
     }
 
     /// The present connection, or a new one.
-    async fn connected(&self, guard: Duration, value: Value) -> Result<Connection, BackendError> {
+    async fn connected(&self, guard: RestartGuard, value: Value) -> Result<Connection, BackendError> {
         if let Some(connection) = *self.connection() {
             return Ok(connection);
         }
@@ -115,7 +120,7 @@ impl Link {
             Answer::Process(incarnation, age) => {
                 let connection = Connection {
                     incarnation,
-                    counts_from: (self.world.now() + guard).saturating_sub(age),
+                    probation: guard.probation(age),
                 };
                 *self.connection() = Some(connection);
                 Ok(connection)
@@ -170,6 +175,24 @@ impl LockBackend for Link {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.ask(resources, value, Ask::Extend(ttl)).await
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        self.ask(resources, value, Ask::Fenced(ttl, proposal)).await
+    }
+
+    fn supports_fencing(&self) -> bool {
+        self.fenced
+    }
+
+    fn max_ttl(&self) -> Option<Duration> {
+        self.guard.map(RestartGuard::max_ttl)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

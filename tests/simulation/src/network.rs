@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
+use redlock_core::{FencingToken, Proposal};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ask {
     Acquire(Duration),
+    Fenced(Duration, Proposal),
     Extend(Duration),
     Release,
     /// Which process are you, and since when?
@@ -24,6 +26,8 @@ pub(crate) enum Ask {
 pub(crate) enum Answer {
     Granted,
     Refused,
+    /// The fencing token is refused, this one would do.
+    TokenRefused(FencingToken),
     /// The process, and how long it has been known by the node's clock.
     Process(u32, Duration),
     /// The connection broke; whether the request arrived is another question.

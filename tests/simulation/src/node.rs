@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redlock_core::{CLOCK_TOLERANCE, FencingToken, Proposal};
+
 use crate::plan::Memory;
 
 /// Real time since the history began.
@@ -30,6 +32,12 @@ pub(crate) struct Key {
     pub(crate) expires: Time,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Fence {
+    token: FencingToken,
+    expires: Time,
+}
+
 /// The restart guard's mark on the node: which process armed it, and when by the node's clock.
 #[derive(Clone, Copy, Debug)]
 struct Marker {
@@ -37,9 +45,16 @@ struct Marker {
     armed: Time,
 }
 
+/// For how long a node has been up when a history begins: long enough to count.
+const UP_FOR: Duration = Duration::from_secs(3600);
+
+/// When every history begins, in microseconds since 1970.
+pub(crate) const EPOCH: u64 = 1_800_000_000_000_000;
+
 #[derive(Clone, Debug, Default)]
 struct Store {
     keys: [Option<Key>; 8],
+    fences: [Option<Fence>; 8],
     marker: Option<Marker>,
 }
 
@@ -54,6 +69,8 @@ struct Ghost {
 #[derive(Debug)]
 pub(crate) struct Node {
     rate: f64,
+    /// By how many seconds its wall clock is ahead.
+    pub(crate) ahead: i64,
     pub(crate) up: bool,
     /// Which process this is: every start is another.
     pub(crate) incarnation: u32,
@@ -63,12 +80,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(rate: f64) -> Self {
+    pub(crate) fn new(rate: f64, ahead: i64) -> Self {
+        let incarnation = 1;
+        let armed = Time::ZERO;
+        let store = Store {
+            marker: Some(Marker { incarnation, armed }),
+            ..Store::default()
+        };
         Self {
             rate,
+            ahead,
             up: true,
-            incarnation: 1,
-            store: Store::default(),
+            incarnation,
+            store,
             snapshot: Store::default(),
             ghosts: Vec::new(),
         }
@@ -105,6 +129,40 @@ impl Node {
         free
     }
 
+    /// The wall clock, in microseconds since 1970: somebody sets it right all the time.
+    fn wall_clock(&self, now: Time) -> u64 {
+        let micros = EPOCH + u64::try_from(now.as_micros()).expect("days");
+        micros.saturating_add_signed(self.ahead * 1_000_000)
+    }
+
+    /// The token that it would accept, if it is only the token that it refuses.
+    pub(crate) fn acquire_fenced(
+        &mut self,
+        set: Set,
+        value: Value,
+        ttl: Duration,
+        proposal: Proposal,
+        now: Time,
+    ) -> Result<bool, FencingToken> {
+        if set.iter().any(|resource| self.key(resource, now).is_some()) {
+            return Ok(false);
+        }
+        let fences = set.iter().map(|resource| {
+            let fence = self.store.fences[resource].filter(|fence| now < fence.expires);
+            fence.map(|fence| fence.token)
+        });
+        proposal.admit(fences, self.wall_clock(now))?;
+        let keep_for = proposal.keep_for().expect("not for ever");
+        let fence = Fence {
+            token: proposal.token(),
+            expires: now + keep_for.div_f64(self.rate),
+        };
+        for resource in set.iter() {
+            self.store.fences[resource] = Some(fence);
+        }
+        Ok(self.acquire(set, value, ttl, now))
+    }
+
     pub(crate) fn extend(&mut self, set: Set, value: Value, ttl: Duration, now: Time) -> bool {
         let held = set.iter().all(|it| self.carries(it, value, now));
         if held {
@@ -132,7 +190,7 @@ impl Node {
 
     /// How long ago, by the node's clock, this process was seen first.
     pub(crate) fn examine(&mut self, longest_ttl: Duration, now: Time) -> Duration {
-        let clock = now.mul_f64(self.rate);
+        let clock = UP_FOR + now.mul_f64(self.rate);
         match self.store.marker {
             Some(marker) if marker.incarnation == self.incarnation => clock - marker.armed,
             _ => {
@@ -176,7 +234,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn restart(&mut self) {
+    /// The clock of whatever takes its place may differ by this share of what is tolerated.
+    pub(crate) fn restart(&mut self, clock: f64) {
+        let tolerance = CLOCK_TOLERANCE.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, reason = "minutes")]
+        let shift = (tolerance * clock) as i64;
+        self.ahead += shift;
         self.up = true;
         self.incarnation += 1;
         self.snapshot = self.store.clone();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rng::Rng;
+use crate::{node::Node, rng::Rng};
 
 /// What a node that crashes remembers when it is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) crashes: usize,
     /// Whether nodes stay out after a restart.
     pub(crate) guarded: bool,
+    pub(crate) fencing: Option<Clocks>,
     pub(crate) node_timeout: Option<Duration>,
     pub(crate) cleanup_timeout: Option<Duration>,
     /// How often, of a hundred times, a client stands still during an operation.
@@ -37,6 +38,18 @@ pub(crate) struct Plan {
     pub(crate) locks: usize,
     /// Whether they all compete once more when the faults are over.
     pub(crate) crowd: bool,
+}
+
+/// Wall clocks, by how many seconds they are ahead.
+#[derive(Clone, Debug)]
+pub(crate) struct Clocks {
+    pub(crate) nodes: Vec<i64>,
+    /// Of each client.
+    pub(crate) clients: Vec<i64>,
+    /// For how long nodes remember a fencing token.
+    pub(crate) keep_for: Duration,
+    /// How long a client may be away: then nodes count again that were restarted, and fences expire.
+    pub(crate) nap: Duration,
 }
 
 /// In times of a hundred, and milliseconds.
@@ -53,7 +66,7 @@ pub(crate) struct Network {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let nodes = rng.weighted(&[(1, 1), (2, 2), (12, 3), (3, 4), (8, 5)]);
+        let nodes = rng.weighted(&[(1, 1), (2, 2), (14, 3), (2, 4), (5, 5)]);
         let drift_factor = rng.pick(&[0.01, 0.01, 0.05, 0.1]);
         // Up to this the drift factor allows for; a slow clock only holds longer.
         let fastest = 1.0 / (1.0 - drift_factor);
@@ -63,7 +76,7 @@ impl Plan {
             .collect();
         let memory = rng.weighted(&[(5, Memory::Kept), (4, Memory::Lost), (2, Memory::Stale)]);
         Self {
-            clients: rng.weighted(&[(4, 2), (4, 3), (1, 4)]),
+            clients: rng.weighted(&[(5, 2), (4, 3), (1, 4)]),
             resources: rng.weighted(&[(6, 1), (2, 2), (1, 3)]),
             rates,
             drift_factor,
@@ -72,16 +85,23 @@ impl Plan {
             memory,
             crashes: rng.weighted(&[(4, 0), (3, 1), (2, 2), (1, 4)]),
             guarded: rng.percent(if memory == Memory::Kept { 20 } else { 85 }),
+            fencing: rng.percent(50).then(|| Clocks::draw(rng, nodes)),
             node_timeout: rng.weighted(&[(3, None), (1, Some(Duration::from_millis(200)))]),
-            cleanup_timeout: rng.weighted(&[(3, None), (1, Some(Duration::from_millis(500)))]),
+            cleanup_timeout: rng.weighted(&[(1, None), (2, Some(Duration::from_millis(500)))]),
             stalls: rng.weighted(&[(2, 0), (2, 10), (1, 30)]),
-            locks: rng.weighted(&[(2, 2), (3, 3), (1, 5)]),
+            locks: rng.weighted(&[(3, 1), (4, 2), (1, 3)]),
             crowd: rng.percent(20),
         }
     }
 
     pub(crate) const fn nodes(&self) -> usize {
         self.rates.len()
+    }
+
+    pub(crate) fn nodes_at_first(&self) -> Vec<Node> {
+        let ahead = |node| self.fencing.as_ref().map_or(0, |clocks| clocks.nodes[node]);
+        let rates = self.rates.iter().enumerate();
+        rates.map(|(node, rate)| Node::new(*rate, ahead(node))).collect()
     }
 
     pub(crate) const fn quorum(&self) -> usize {
@@ -98,14 +118,34 @@ impl Plan {
     }
 }
 
+impl Clocks {
+    fn draw(rng: &mut Rng, nodes: usize) -> Self {
+        const YEAR: i64 = 365 * 24 * 3600;
+        // Of a minority the clock may be anything.
+        let wrong = nodes - (nodes / 2 + 1);
+        let mut near: Vec<_> = (0..nodes).map(|_| rng.pick(&[0, 0, 1, -1, 60, -60, 140])).collect();
+        for clock in &mut near[..wrong] {
+            *clock = rng.pick(&[*clock, *clock, 3600, -3600, YEAR]);
+        }
+        Self {
+            nodes: near,
+            clients: (0..8)
+                .map(|_| rng.pick(&[0, 0, 0, 1, -1, 290, -290, 900, -900, -YEAR, YEAR]))
+                .collect(),
+            keep_for: Duration::from_secs(rng.pick(&[3600, 24 * 3600])),
+            nap: Duration::from_secs(rng.pick(&[1000, 3700, 25 * 3600])),
+        }
+    }
+}
+
 impl Network {
     fn draw(rng: &mut Rng) -> Self {
         Self {
             delay: rng.pick(&[0, 1, 3, 10, 40]),
-            slow: rng.pick(&[(0, 0), (10, 100), (10, 1000), (15, 3000), (30, 90)]),
+            slow: rng.pick(&[(0, 0), (0, 0), (10, 100), (8, 1000), (10, 3000), (30, 90)]),
             aimed: rng.pick(&[0, 0, 5, 15]),
-            lost: rng.pick(&[0, 0, 3, 10, 25]),
-            twice: rng.pick(&[0, 0, 5, 15]),
+            lost: rng.pick(&[0, 0, 0, 2, 2, 8, 20]),
+            twice: rng.pick(&[0, 0, 0, 5, 10]),
         }
     }
 

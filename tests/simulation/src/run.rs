@@ -2,11 +2,11 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use redlock_core::Redlock;
+use redlock_core::{FORGETFUL, Fencing, Redlock};
 use tokio::{runtime::Builder, task::JoinSet, time::sleep};
 
 use crate::{
-    client::Client, history::NAMES, link::Link, plan::Plan, report::Report, rng::Rng, world::World,
+    client::Client, history::NAMES, link::Link, node::EPOCH, plan::Plan, report::Report, rng::Rng, world::World,
 };
 
 /// The history of a seed.
@@ -37,7 +37,10 @@ async fn history(seed: u64, told: bool) -> Report {
     world.tell(format_args!("seed {seed}: {plan:?}"));
     let network = tokio::spawn(world.clone().run());
     let redlocks: Arc<[_]> = (0..plan.clients)
-        .map(|client| redlock(&world, &plan, client))
+        .map(|client| {
+            let ahead = plan.fencing.as_ref().map(|it| it.clients[client]);
+            redlock(&world, &plan, client, ahead)
+        })
         .collect();
     let mut clients = JoinSet::new();
     for number in 0..plan.clients {
@@ -65,12 +68,17 @@ async fn history(seed: u64, told: bool) -> Report {
     }
 }
 
-fn redlock(world: &World, plan: &Plan, client: usize) -> Redlock {
+fn redlock(world: &World, plan: &Plan, client: usize, ahead: Option<i64>) -> Redlock {
     let links = (0..plan.nodes()).map(|node| Link::new(world, client, node));
     let mut builder = Redlock::builder(links)
         .drift_factor(plan.drift_factor)
         .retry_count(2)
         .retry_jitter(Duration::ZERO);
+    if let (Some(clocks), Some(ahead)) = (&plan.fencing, ahead) {
+        let world = world.clone();
+        let clock = move || wall_clock(world.now(), ahead);
+        builder = builder.fencing(Fencing::new().keep_for(clocks.keep_for).clock(clock));
+    }
     if let Some(timeout) = plan.node_timeout {
         builder = builder.node_timeout(timeout);
     }
@@ -78,6 +86,12 @@ fn redlock(world: &World, plan: &Plan, client: usize) -> Redlock {
         builder = builder.cleanup_timeout(timeout);
     }
     builder.build().expect("settings that make sense")
+}
+
+#[expect(clippy::disallowed_types, reason = "what fencing asks a client for")]
+fn wall_clock(now: Duration, ahead: i64) -> std::time::SystemTime {
+    let micros = EPOCH.saturating_add_signed(ahead * 1_000_000);
+    std::time::SystemTime::UNIX_EPOCH + Duration::from_micros(micros) + now
 }
 
 /// I7: when the faults are over and what they left has expired, whoever wants a lock gets it.
@@ -92,7 +106,18 @@ async fn all_is_well(world: &World, plan: &Plan, redlocks: &[Redlock], mut rng: 
         let _ = redlocks[0].try_acquire(all, ttl).await;
         sleep(ttl.mul_f64(1.2)).await;
     }
-    match redlocks[0].try_acquire(all, ttl).await {
+    if plan.fencing.is_some() {
+        // Nor is any token left that is ahead of the clocks.
+        sleep(FORGETFUL.mul_f64(1.2)).await;
+        if world.right_clocks() < plan.quorum() {
+            return;
+        }
+    }
+    // Also of the clients only those whose clocks are right.
+    let right: Vec<_> = (0..plan.clients)
+        .map(|client| redlock(world, plan, client, Some(0)))
+        .collect();
+    match right[0].try_acquire(all, ttl).await {
         Ok(lock) => drop(lock),
         Err(error) => {
             let what = format_args!("I7: nobody holds it, and it is not granted: {error}");
@@ -100,12 +125,14 @@ async fn all_is_well(world: &World, plan: &Plan, redlocks: &[Redlock], mut rng: 
             world.state().ledger.violated(now, what);
         }
     }
-    if plan.crowd {
-        crowd(world, redlocks, ttl, &mut rng).await;
+    // Of those who compete while a clock is wrong, nobody may win for long.
+    if plan.crowd && (plan.fencing.is_none() || world.right_clocks() == plan.nodes()) {
+        crowd(world, &right, ttl, &mut rng).await;
     }
     sleep(Duration::from_millis(50)).await;
     let now = world.now();
     let mut state = world.state();
+    state.check_registers(now);
     let left = |it| state.nodes.iter().any(|node| node.key(it, now).is_some());
     if (0..plan.resources).any(left) {
         let what = format_args!("I6: all is well, all is released, and a key is left");

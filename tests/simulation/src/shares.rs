@@ -35,8 +35,8 @@ const SHARES: [(&str, u64, Happened); 9] = [
     ("lost", 5, |it| it.lost > 0),
     ("adopted", 10, |it| it.adopted > 0),
     ("crash while held", 15, |it| it.crashes_while_held > 0),
-    ("fenced", 0, |it| it.fenced),
-    ("fence refusals", 0, |it| it.fence_refusals > 0),
+    ("fenced", 25, |it| it.fenced),
+    ("fence refusals", 10, |it| it.fence_refusals > 0),
 ];
 
 impl Shares {

@@ -6,18 +6,19 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{Instant, LockValue};
+use redlock_core::{CLOCK_TOLERANCE, FencingToken, Instant, LockValue};
 use tokio::{
     sync::{Notify, oneshot},
-    time::sleep_until,
+    time::{sleep, sleep_until},
 };
 
 use crate::{
-    history::{History, Named},
+    history::{History, NAMES, Named},
     ledger::{Ledger, free_at},
     network::{Answer, Answered, Ask, Event, Fate, Queue, Request},
     node::{Node, Set, Time, Value},
     plan::{Memory, Network, Plan},
+    register::Register,
     rng::Rng,
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct State {
     /// The attempt that each client is at.
     trying: Vec<Option<Value>>,
     crashes: usize,
+    registers: [Register; 8],
     /// No message takes longer, but those that are aimed.
     slowest: Duration,
     /// Nodes that have crashed.
@@ -57,7 +59,7 @@ impl World {
     pub(crate) fn new(plan: Plan, rng: Rng, told: bool) -> Self {
         let ledger = Ledger::new(History::new(told), plan.quorum(), plan.drift_factor);
         let state = State {
-            nodes: plan.rates.iter().map(|rate| Node::new(*rate)).collect(),
+            nodes: plan.nodes_at_first(),
             ledger,
             rng,
             queue: Queue::default(),
@@ -66,6 +68,7 @@ impl World {
             values: Vec::new(),
             trying: vec![None; plan.clients],
             crashes: 0,
+            registers: [Register::default(); 8],
             crashed: 0,
             slowest: plan.network.slowest(),
             plan,
@@ -116,7 +119,7 @@ impl World {
         let mut state = self.state();
         let value = state.number(value);
         match ask {
-            Ask::Acquire(_) => {
+            Ask::Acquire(_) | Ask::Fenced(..) => {
                 let new = value == state.ledger.attempts.len();
                 state.ledger.asks(client, node, value, set, now);
                 if new && let Some(before) = state.trying[client].replace(value) {
@@ -160,6 +163,32 @@ impl World {
         }
         state.schedule(crash, Event::Crashes(node, memory));
         state.schedule(restart, Event::Restarts(node));
+    }
+
+    /// Increments what the lock protects, whenever that may be.
+    pub(crate) fn increment(&self, set: Set, token: FencingToken, after: [Duration; 2]) {
+        let world = self.clone();
+        tokio::spawn(async move {
+            sleep(after[0]).await;
+            let read: Vec<_> = set
+                .iter()
+                .filter_map(|it| Some((it, world.state().registers[it].read(token)?)))
+                .collect();
+            sleep(after[1]).await;
+            for (it, value) in read {
+                let written = world.state().registers[it].write(token, value + 1);
+                let name = NAMES[it];
+                world.tell(format_args!("{token} writes {} to {name}: {written}", value + 1));
+            }
+        });
+    }
+
+    /// How many nodes have a clock that is right, more or less.
+    pub(crate) fn right_clocks(&self) -> usize {
+        let close = CLOCK_TOLERANCE.as_secs() / 2;
+        let state = self.state();
+        let right = |node: &&Node| node.ahead.unsigned_abs() < close;
+        state.nodes.iter().filter(right).count()
     }
 
     /// From now on there are no faults.
@@ -348,7 +377,8 @@ impl State {
             Event::Snapshot(node) => self.nodes[node].snapshot(),
             Event::Crashes(node, memory) => self.crashes(node, memory, now),
             Event::Restarts(node) => {
-                self.nodes[node].restart();
+                let clock = self.rng.pick(&[0.0, 0.0, -1.0, 1.0, 0.5]);
+                self.nodes[node].restart(clock);
                 self.ledger
                     .history
                     .tell(now, format_args!("n{node} is back"));
@@ -389,6 +419,12 @@ impl State {
                 Answer::Process(node.incarnation, age)
             }
             Ask::Acquire(ttl) => granted_if(node.acquire(set, value, ttl, now)),
+            Ask::Fenced(ttl, proposal) => {
+                match node.acquire_fenced(set, value, ttl, proposal, now) {
+                    Ok(granted) => granted_if(granted),
+                    Err(next) => Answer::TokenRefused(next),
+                }
+            }
             Ask::Extend(ttl) => granted_if(node.extend(set, value, ttl, now)),
             Ask::Release => granted_if(node.release(set, value, now)),
         };
@@ -398,7 +434,9 @@ impl State {
         );
         match (ask, answer) {
             (Ask::Extend(_), Answer::Granted) => self.ledger.node_extended(at, value, now),
-            (Ask::Acquire(_), Answer::Granted) if self.ledger.was_over(value) => {
+            (_, Answer::TokenRefused(_)) => self.ledger.tally.fence_refusals += 1,
+            (Ask::Acquire(_) | Ask::Fenced(..), Answer::Granted)
+                if self.ledger.was_over(value) => {
                 self.expect_clean(at, value, now);
             }
             _ => {}
@@ -406,7 +444,7 @@ impl State {
         if let Answer::NobodyThere = answer {
             self.excuse(at, value);
             // A host that is gone says nothing at all.
-            if self.rng.percent(50) {
+            if !self.nodes[at].up && self.rng.percent(50) {
                 return;
             }
         }
@@ -438,6 +476,14 @@ impl State {
                 now,
                 format_args!("I6: {value} of c{client} is over, and n{node} still keeps it"),
             );
+        }
+    }
+
+    /// I5: of every increment that was accepted something is left.
+    pub(crate) fn check_registers(&mut self, now: Time) {
+        if let Some(broken) = self.registers.iter().find(|register| !register.is_sound()) {
+            let what = format!("I5: increments were lost: {broken:?}");
+            self.ledger.violated(now, format_args!("{what}"));
         }
     }
 
