@@ -2,8 +2,14 @@
 # make test    all tests, on real servers
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
 # make bench   the benches
+# make simulate SEEDS=1000000 FROM=0
+#              simulated histories of the core, with faults
+# make mutants whether the simulation notices that the core is broken
 
-.PHONY: setup test lint bench
+.PHONY: setup test lint bench simulate mutants
+
+SEEDS = 100000
+FROM = 0
 
 setup:
 	@.ci/setup
@@ -18,3 +24,9 @@ lint:
 
 bench: setup
 	cargo bench --workspace
+
+simulate:
+	cargo run --release --package redlock-simulation -- --seeds $(SEEDS) --from $(FROM)
+
+mutants:
+	@.ci/mutants
