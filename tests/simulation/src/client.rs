@@ -41,13 +41,18 @@ enum Way {
 
 impl Client {
     pub(crate) async fn run(mut self, locks: usize) {
-        for _ in 0..locks {
+        let mut granted = 0;
+        // Not for ever, when the nodes are down.
+        for _ in 0..locks + 2 {
+            if granted == locks {
+                break;
+            }
             let wish = self.wish();
             self.await_a_chance(wish.set).await;
-            match self
+            let way = self
                 .rng
-                .weighted(&[(4, Way::Try), (5, Way::Retry), (2, Way::Using)])
-            {
+                .weighted(&[(4, Way::Try), (5, Way::Retry), (2, Way::Using)]);
+            granted += usize::from(match way {
                 Way::Try => {
                     let redlock = self.redlock();
                     let started = Instant::now();
@@ -56,17 +61,17 @@ impl Client {
                     // Two rounds of votes, the attempt and its undoing, for each token proposed.
                     let fenced = self.world.state().plan.fencing.is_some();
                     self.took(started, "acquire", if fenced { 6 } else { 2 }, wish.ttl);
-                    self.acquired(wish, outcome).await;
+                    self.acquired(wish, outcome).await
                 }
                 Way::Retry => {
                     let redlock = self.redlock();
                     let delays = self.delays(wish.set);
                     let tried = redlock.acquire_with_retry(&wish.resources, wish.ttl, delays);
                     let outcome = self.operate("acquire", tried).await;
-                    self.acquired(wish, outcome).await;
+                    self.acquired(wish, outcome).await
                 }
                 Way::Using => self.using(wish).await,
-            }
+            });
         }
     }
 
@@ -187,17 +192,19 @@ impl Client {
         }
     }
 
-    async fn acquired(&mut self, wish: Wish, outcome: Option<Result<Lock, Error>>) {
+    /// Lives with what came of it; whether that was a lock.
+    async fn acquired(&mut self, wish: Wish, outcome: Option<Result<Lock, Error>>) -> bool {
         let Some(Ok(lock)) = outcome else {
             let now = self.world.now();
             self.world.state().tried(self.number, now);
-            return;
+            return false;
         };
         let holding = Holding::new(self, wish, &lock);
         self.world.may_crash();
         self.world.stir();
         holding.hold(self, lock).await;
         self.world.stir();
+        true
     }
 
     /// The whole machine stands still, or only this client.

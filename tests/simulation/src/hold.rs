@@ -185,7 +185,7 @@ impl Holding {
             .state()
             .ledger
             .kept(self.number, signal.clone());
-        let work = self.wish.ttl.mul_f64(client.rng.pick(&[0.5, 1.1, 2.0, 4.0]));
+        let work = self.wish.ttl.mul_f64(client.rng.pick(&[0.4, 0.8, 1.1, 2.0]));
         client
             .world
             .tell(format_args!("#{} is kept alive for {work:?}", self.number));
@@ -301,8 +301,9 @@ impl Client {
         Duration::from_millis(self.rng.pick(ttls))
     }
 
-    pub(crate) async fn using(&mut self, wish: Wish) {
-        let work = wish.ttl.mul_f64(self.rng.pick(&[0.01, 0.5, 1.2, 2.5]));
+    /// Whether it got the lock.
+    pub(crate) async fn using(&mut self, wish: Wish) -> bool {
+        let work = wish.ttl.mul_f64(self.rng.pick(&[0.01, 0.5, 1.2, 1.6]));
         let until_lost = self.rng.percent(50);
         let (world, number, redlock) = (self.world.clone(), self.number, self.redlock());
         let resources = wish.resources.clone();
@@ -337,6 +338,7 @@ impl Client {
         let now = self.world.now();
         let mut state = self.world.state();
         state.tried(self.number, now);
+        let ran = matches!(outcome, Some(Ok(_) | Err(UsingError::Lost { .. })));
         match outcome {
             Some(Ok(false)) => state
                 .ledger
@@ -346,5 +348,6 @@ impl Client {
         }
         drop(state);
         self.world.stir();
+        ran
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) cleanup_timeout: Option<Duration>,
     /// How often, of a hundred times, a client stands still during an operation.
     pub(crate) stalls: u64,
-    /// How often each client locks something.
+    /// How many locks each client wants.
     pub(crate) locks: usize,
     /// Whether they all compete once more when the faults are over.
     pub(crate) crowd: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Network {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let nodes = rng.weighted(&[(1, 1), (2, 2), (14, 3), (2, 4), (5, 5)]);
+        let nodes = rng.weighted(&[(1, 1), (2, 2), (18, 3), (1, 4), (3, 5)]);
         let drift_factor = rng.pick(&[0.01, 0.01, 0.05, 0.1]);
         // Up to this the drift factor allows for; a slow clock only holds longer.
         let fastest = 1.0 / (1.0 - drift_factor);
@@ -76,7 +76,7 @@ impl Plan {
             .collect();
         let memory = rng.weighted(&[(5, Memory::Kept), (4, Memory::Lost), (2, Memory::Stale)]);
         Self {
-            clients: rng.weighted(&[(5, 2), (4, 3), (1, 4)]),
+            clients: rng.weighted(&[(8, 2), (3, 3), (1, 4)]),
             resources: rng.weighted(&[(6, 1), (2, 2), (1, 3)]),
             rates,
             drift_factor,
@@ -89,7 +89,7 @@ impl Plan {
             node_timeout: rng.weighted(&[(3, None), (1, Some(Duration::from_millis(200)))]),
             cleanup_timeout: rng.weighted(&[(1, None), (2, Some(Duration::from_millis(500)))]),
             stalls: rng.weighted(&[(2, 0), (2, 10), (1, 30)]),
-            locks: rng.weighted(&[(3, 1), (4, 2), (1, 3)]),
+            locks: rng.weighted(&[(5, 1), (4, 2), (1, 3)]),
             crowd: rng.percent(20),
         }
     }
@@ -144,7 +144,7 @@ impl Network {
             delay: rng.pick(&[0, 1, 3, 10, 40]),
             slow: rng.pick(&[(0, 0), (0, 0), (10, 100), (8, 1000), (10, 3000), (30, 90)]),
             aimed: rng.pick(&[0, 0, 5, 15]),
-            lost: rng.pick(&[0, 0, 0, 2, 2, 8, 20]),
+            lost: rng.pick(&[0, 0, 0, 0, 2, 2, 8, 20]),
             twice: rng.pick(&[0, 0, 0, 5, 10]),
         }
     }

@@ -28,7 +28,7 @@ type Happened = fn(&Tally) -> bool;
 
 /// What, how often at least of a hundred histories, and how it is told from one history's tally.
 const SHARES: [(&str, u64, Happened); 9] = [
-    ("two grants", 80, |it| it.grants >= 2),
+    ("two grants", 75, |it| it.grants >= 2),
     ("contended grants", 40, |it| it.contended > 0),
     ("extensions won", 40, |it| it.extensions > 0),
     ("healed", 5, |it| it.healed > 0),
