@@ -212,7 +212,8 @@ impl Client {
         let stalls = self.world.state().plan.stalls;
         if stalls > 0 && self.rng.percent(20) {
             let left = until.saturating_duration_since(Instant::now());
-            self.world.tell(format_args!("EVERYBODY STANDS STILL for {left:?}"));
+            self.world
+                .tell(format_args!("EVERYBODY STANDS STILL for {left:?}"));
             advance(left).await;
         } else {
             sleep_until(until).await;

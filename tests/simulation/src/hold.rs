@@ -185,7 +185,10 @@ impl Holding {
             .state()
             .ledger
             .kept(self.number, signal.clone());
-        let work = self.wish.ttl.mul_f64(client.rng.pick(&[0.4, 0.8, 1.1, 2.0]));
+        let work = self
+            .wish
+            .ttl
+            .mul_f64(client.rng.pick(&[0.4, 0.8, 1.1, 2.0]));
         client
             .world
             .tell(format_args!("#{} is kept alive for {work:?}", self.number));

@@ -74,7 +74,8 @@ impl Ledger {
 
     pub(crate) fn violated(&mut self, now: Time, what: fmt::Arguments<'_>) {
         self.history.tell(now, format_args!("VIOLATION {what}"));
-        self.violations.push(format!("at {} ms: {what}", Millis(now)));
+        self.violations
+            .push(format!("at {} ms: {what}", Millis(now)));
     }
 
     /// A node is asked to acquire; true if this is the value's first appearance there.
@@ -102,7 +103,9 @@ impl Ledger {
                 let value = Named(value);
                 self.violated(
                     now,
-                    format_args!("I3: {value} is set again on n{node}, though no quorum extended it"),
+                    format_args!(
+                        "I3: {value} is set again on n{node}, though no quorum extended it"
+                    ),
                 );
             }
             self.tally.healed += 1;
@@ -146,7 +149,10 @@ impl Ledger {
         self.tally.grants += 1;
         self.attempts[value].granted = true;
         if deadline <= now {
-            self.violated(now, format_args!("T1: #{number} is over when it is granted"));
+            self.violated(
+                now,
+                format_args!("T1: #{number} is over when it is granted"),
+            );
         }
         self.refresh(now);
         for other in self.active.clone() {
@@ -155,7 +161,9 @@ impl Ledger {
                 let (client, until) = (other_hold.client, Millis(other_hold.deadline));
                 self.violated(
                     now,
-                    format_args!("I1: #{number} is granted while c{client} has #{other} until {until}"),
+                    format_args!(
+                        "I1: #{number} is granted while c{client} has #{other} until {until}"
+                    ),
                 );
             }
         }
@@ -292,7 +300,9 @@ impl Ledger {
                     self.holds[number].uncovered = true;
                     self.violated(
                         now,
-                        format_args!("I2: #{number} lasts until {deadline}, its quorum until {covered}"),
+                        format_args!(
+                            "I2: #{number} lasts until {deadline}, its quorum until {covered}"
+                        ),
                     );
                     break;
                 }

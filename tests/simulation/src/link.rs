@@ -41,9 +41,7 @@ struct Connection {
 impl Link {
     pub(crate) fn new(world: &World, client: usize, node: usize) -> Self {
         let plan = &world.state().plan;
-        let guard = plan
-            .guarded
-            .then(|| RestartGuard::new(plan.longest_ttl()));
+        let guard = plan.guarded.then(|| RestartGuard::new(plan.longest_ttl()));
         Self {
             world: world.clone(),
             client,
@@ -103,7 +101,11 @@ impl Link {
     }
 
     /// The present connection, or a new one.
-    async fn connected(&self, guard: RestartGuard, value: Value) -> Result<Connection, BackendError> {
+    async fn connected(
+        &self,
+        guard: RestartGuard,
+        value: Value,
+    ) -> Result<Connection, BackendError> {
         if let Some(connection) = *self.connection() {
             return Ok(connection);
         }

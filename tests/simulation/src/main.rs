@@ -123,13 +123,18 @@ impl Sum {
             println!("and {} more seeds", self.failed.len() - SHOWN);
         }
         let (forgetful, seen) = self.forgetful;
-        println!("without a guard {forgetful} histories with forgetful nodes, {seen} of them broken as expected");
+        println!(
+            "without a guard {forgetful} histories with forgetful nodes, {seen} of them broken as expected"
+        );
         let rare: Vec<_> = self.shares.rare().collect();
         if !partial && !rare.is_empty() {
             println!("too rare to prove anything: {}", rare.join(", "));
         }
         println!("{}", self.shares);
-        println!("{} histories, {} violations", self.histories, self.violations);
+        println!(
+            "{} histories, {} violations",
+            self.histories, self.violations
+        );
         let vacuous = !partial && (!rare.is_empty() || (forgetful > 100 && seen == 0));
         ExitCode::from(u8::from(self.violations > 0 || vacuous))
     }

@@ -192,7 +192,9 @@ impl Node {
     pub(crate) fn examine(&mut self, longest_ttl: Duration, now: Time) -> Duration {
         let clock = UP_FOR + now.mul_f64(self.rate);
         match self.store.marker {
-            Some(marker) if marker.incarnation == self.incarnation => clock - marker.armed,
+            Some(marker) if marker.incarnation == self.incarnation => {
+                clock.saturating_sub(marker.armed)
+            }
             _ => {
                 let (incarnation, armed) = (self.incarnation, clock);
                 self.store.marker = Some(Marker { incarnation, armed });

@@ -89,8 +89,8 @@ impl Plan {
             node_timeout: rng.weighted(&[(3, None), (1, Some(Duration::from_millis(200)))]),
             cleanup_timeout: rng.weighted(&[(1, None), (2, Some(Duration::from_millis(500)))]),
             stalls: rng.weighted(&[(2, 0), (2, 10), (1, 30)]),
-            locks: rng.weighted(&[(5, 1), (4, 2), (1, 3)]),
-            crowd: rng.percent(20),
+            locks: rng.weighted(&[(8, 1), (3, 2), (1, 3)]),
+            crowd: rng.percent(12),
         }
     }
 
@@ -101,7 +101,9 @@ impl Plan {
     pub(crate) fn nodes_at_first(&self) -> Vec<Node> {
         let ahead = |node| self.fencing.as_ref().map_or(0, |clocks| clocks.nodes[node]);
         let rates = self.rates.iter().enumerate();
-        rates.map(|(node, rate)| Node::new(*rate, ahead(node))).collect()
+        rates
+            .map(|(node, rate)| Node::new(*rate, ahead(node)))
+            .collect()
     }
 
     pub(crate) const fn quorum(&self) -> usize {
@@ -123,7 +125,9 @@ impl Clocks {
         const YEAR: i64 = 365 * 24 * 3600;
         // Of a minority the clock may be anything.
         let wrong = nodes - (nodes / 2 + 1);
-        let mut near: Vec<_> = (0..nodes).map(|_| rng.pick(&[0, 0, 1, -1, 60, -60, 140])).collect();
+        let mut near: Vec<_> = (0..nodes)
+            .map(|_| rng.pick(&[0, 0, 1, -1, 60, -60, 140]))
+            .collect();
         for clock in &mut near[..wrong] {
             *clock = rng.pick(&[*clock, *clock, 3600, -3600, YEAR]);
         }

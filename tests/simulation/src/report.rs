@@ -24,14 +24,22 @@ impl Report {
     /// What must not have happened.
     #[must_use]
     pub fn violations(&self) -> &[String] {
-        if self.is_unsafe { &[] } else { &self.violations }
+        if self.is_unsafe {
+            &[]
+        } else {
+            &self.violations
+        }
     }
 
     /// What must not have happened either, but is expected: nodes forgot what they had granted, and no guard
     /// kept them from voting.
     #[must_use]
     pub fn expected(&self) -> &[String] {
-        if self.is_unsafe { &self.violations } else { &[] }
+        if self.is_unsafe {
+            &self.violations
+        } else {
+            &[]
+        }
     }
 
     /// Whether nodes forgot what they had granted, and no guard kept them from voting.

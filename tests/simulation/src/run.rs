@@ -6,7 +6,8 @@ use redlock_core::{FORGETFUL, Fencing, Redlock};
 use tokio::{runtime::Builder, task::JoinSet, time::sleep};
 
 use crate::{
-    client::Client, history::NAMES, link::Link, node::EPOCH, plan::Plan, report::Report, rng::Rng, world::World,
+    client::Client, history::NAMES, link::Link, node::EPOCH, plan::Plan, report::Report, rng::Rng,
+    world::World,
 };
 
 /// The history of a seed.

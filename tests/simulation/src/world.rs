@@ -158,7 +158,7 @@ impl World {
         let restart = crash + state.rng.millis(1, down);
         let memory = state.plan.memory;
         if memory == Memory::Stale {
-            let at = now + (crash - now) / 2;
+            let at = now + crash.saturating_sub(now) / 2;
             state.schedule(at, Event::Snapshot(node));
         }
         state.schedule(crash, Event::Crashes(node, memory));
@@ -178,7 +178,10 @@ impl World {
             for (it, value) in read {
                 let written = world.state().registers[it].write(token, value + 1);
                 let name = NAMES[it];
-                world.tell(format_args!("{token} writes {} to {name}: {written}", value + 1));
+                world.tell(format_args!(
+                    "{token} writes {} to {name}: {written}",
+                    value + 1
+                ));
             }
         });
     }
@@ -309,7 +312,8 @@ impl State {
         let quorum = self.plan.quorum();
         let ends = set.iter().map(|it| free_at(&self.nodes, it, now, quorum));
         let aim = if self.plan.network.aimed > 0 {
-            ends.filter(|end| *end > now).min().map(|end| end - now)
+            let ahead = ends.map(|end| end.saturating_sub(now));
+            ahead.filter(|left| !left.is_zero()).min()
         } else {
             None
         };
@@ -392,7 +396,9 @@ impl State {
         if !self.nodes[node].up {
             return;
         }
-        self.ledger.history.tell(now, format_args!("n{node} CRASHES, memory {memory:?}"));
+        self.ledger
+            .history
+            .tell(now, format_args!("n{node} CRASHES, memory {memory:?}"));
         self.crashed |= 1 << node;
         self.ledger.tally.crashes_while_held += u32::from(self.ledger.holds_any());
         self.ledger.tally.forgetful |= memory != Memory::Kept;
@@ -410,7 +416,13 @@ impl State {
             reply,
         } = request;
         let node = &mut self.nodes[at];
-        let granted_if = |yes| if yes { Answer::Granted } else { Answer::Refused };
+        let granted_if = |yes| {
+            if yes {
+                Answer::Granted
+            } else {
+                Answer::Refused
+            }
+        };
         let answer = match ask {
             _ if !node.up => Answer::NobodyThere,
             _ if incarnation.is_some_and(|known| known != node.incarnation) => Answer::NobodyThere,
@@ -430,13 +442,15 @@ impl State {
         };
         self.ledger.history.tell(
             now,
-            format_args!("c{client} at n{at}: {ask:?} {set} {} -> {answer:?}", Named(value)),
+            format_args!(
+                "c{client} at n{at}: {ask:?} {set} {} -> {answer:?}",
+                Named(value)
+            ),
         );
         match (ask, answer) {
             (Ask::Extend(_), Answer::Granted) => self.ledger.node_extended(at, value, now),
             (_, Answer::TokenRefused(_)) => self.ledger.tally.fence_refusals += 1,
-            (Ask::Acquire(_) | Ask::Fenced(..), Answer::Granted)
-                if self.ledger.was_over(value) => {
+            (Ask::Acquire(_) | Ask::Fenced(..), Answer::Granted) if self.ledger.was_over(value) => {
                 self.expect_clean(at, value, now);
             }
             _ => {}
@@ -469,7 +483,11 @@ impl State {
         if attempt.leaked || (attempt.excused | self.crashed) & (1 << node) != 0 {
             return;
         }
-        let left = |it| self.nodes[node].key(it, now).is_some_and(|key| key.value == value);
+        let left = |it| {
+            self.nodes[node]
+                .key(it, now)
+                .is_some_and(|key| key.value == value)
+        };
         if attempt.set.iter().any(left) {
             let (client, value) = (attempt.client, Named(value));
             self.ledger.violated(
