@@ -9,6 +9,8 @@ use crate::shares::{Shares, Tally};
 /// | I1 | two validity intervals of one resource never overlap |
 /// | I2 | at every event a quorum of nodes is the holder's until past its deadline |
 /// | I3 | once lost is for ever lost; an extension rests on a quorum of nodes that extended |
+/// | I4 | no fencing token is given twice, and who was granted before another one asked has the smaller one |
+/// | I5 | a register that looks at tokens loses no increment that it accepted, however late it comes |
 /// | I6 | what was given up is gone from the nodes when messages have had the time |
 /// | I7 | every operation ends within its rounds; when all is well, everybody gets the lock |
 #[derive(Debug)]
