@@ -12,7 +12,7 @@
 //! clock. Either each node's clock runs as it likes, or, where the restart guard has to measure a time, all
 //! clocks run alike.
 
-use std::ops::RangeInclusive;
+use std::{iter, ops::RangeInclusive};
 
 use redlock_core::quorum::quorum;
 
@@ -33,7 +33,7 @@ const FOR_EVER: u8 = u8::MAX;
 /// A lock's ttl: the guard's delay without fencing.
 const MAX_TTL: u8 = 1;
 /// Where the clock that is farthest ahead begins, so that none gets below zero.
-const BEGINNING: u8 = 4 * TOLERANCE + 2;
+const BEGINNING: u8 = 10 * TOLERANCE;
 /// Instead of a fence: none is stored, or none is granted.
 const NONE: u8 = 0;
 
@@ -93,7 +93,7 @@ pub enum Flaw {
 }
 
 /// The protocol within these bounds, with a flaw or without.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fence {
     /// How many of what.
     pub bounds: Bounds,
@@ -154,7 +154,7 @@ pub enum Step {
     /// Time passes for a node.
     TickOf { node: usize },
     /// A node's clock steps back.
-    StepBack { node: usize },
+    SetBack { node: usize },
     /// A client sends the next proposal with this token.
     Propose { token: u8 },
     /// A proposal reaches a node, which stores its token.
@@ -163,8 +163,8 @@ pub enum Step {
     Refuse { node: usize, proposal: usize },
     /// The client of this proposal has a quorum.
     Hold { proposal: usize },
-    /// A node loses its fences, and is perhaps replaced by a replica whose clock is behind.
-    Restart { node: usize, behind: u8 },
+    /// A node loses what it stored last, and is perhaps replaced by a replica whose clock is behind.
+    Restart { node: usize, fence: u8, behind: u8 },
 }
 
 impl Fence {
@@ -215,18 +215,20 @@ impl Fence {
         }
     }
 
-    /// What a client may propose: anything, but of what no node will ever accept one is enough.
+    /// What a client may propose: anything that a node can ever accept; the rest is as good as lost.
     fn tokens(&self, state: &State) -> RangeInclusive<u8> {
-        let lowest = match self.flaw {
+        let slowest = match self.flaw {
             // Who counts proposes nothing.
             Some(Flaw::CountersPerNode) => return 1..=1,
-            Some(Flaw::NoLowerBound | Flaw::LowerBoundOnlyWithoutFence) => BEGINNING - TOLERANCE,
+            Some(Flaw::NoLowerBound | Flaw::LowerBoundOnlyWithoutFence | Flaw::ClockStepsBack) => {
+                BEGINNING
+            }
             _ => {
                 let clocks = state.nodes.iter().map(|node| node.clock);
-                clocks.min().unwrap_or(BEGINNING) - self.farthest_behind() - TOLERANCE - 1
+                clocks.min().unwrap_or(BEGINNING) - self.farthest_behind()
             }
         };
-        lowest..=BEGINNING + self.bounds.time + TOLERANCE + 1
+        slowest - TOLERANCE..=BEGINNING + self.bounds.time + TOLERANCE
     }
 
     fn farthest_behind(&self) -> u8 {
@@ -328,21 +330,31 @@ impl Fence {
         if self.is(Flaw::ClockStepsBack) && node.fence == NONE && node.clock > BEGINNING {
             let mut changed = node;
             changed.clock = BEGINNING;
-            add(Step::StepBack { node: index }, with(changed));
+            add(Step::SetBack { node: index }, with(changed));
         }
         if state.restarts < self.bounds.restarts {
-            for behind in 0..=self.farthest_behind() {
-                let mut next = with(node.restarted(state.sent, self.guard(), behind));
+            for (fence, behind) in self.after_restart(state, node) {
+                let mut next = with(node.restarted(state.sent, self.guard(), fence));
+                next.nodes[index].clock -= behind;
                 next.restarts += 1;
-                add(
-                    Step::Restart {
-                        node: index,
-                        behind,
-                    },
-                    next,
-                );
+                let step = Step::Restart {
+                    node: index,
+                    fence,
+                    behind,
+                };
+                add(step, next);
             }
         }
+    }
+
+    /// What a node may have after a restart: no fence or, from a snapshot or a replica, an older one; and a
+    /// clock that is perhaps behind.
+    fn after_restart(&self, state: &State, node: Node) -> impl Iterator<Item = (u8, u8)> {
+        let sent = state.proposals.into_iter().take(usize::from(state.sent));
+        let older = sent.map(|it| it.token).filter(move |&it| it < node.fence);
+        let clocks = 0..=self.farthest_behind();
+        let fences = iter::once(NONE).chain(older);
+        fences.flat_map(move |fence| clocks.clone().map(move |behind| (fence, behind)))
     }
 }
 
@@ -365,10 +377,11 @@ impl Node {
     }
 
     /// What was sent before came over connections that are gone; what it granted before still counts.
-    fn restarted(mut self, sent: u8, guard: u8, behind: u8) -> Self {
-        self.clock -= behind;
-        self.fence = NONE;
-        self.lifetime = 0;
+    fn restarted(mut self, sent: u8, guard: u8, fence: u8) -> Self {
+        self.fence = fence;
+        if fence == NONE {
+            self.lifetime = 0;
+        }
         self.guarded = guard;
         for vote in &mut self.votes[..usize::from(sent)] {
             if *vote != Vote::Granted {

@@ -43,7 +43,7 @@ pub enum Flaw {
 }
 
 /// The guard within these bounds, with a flaw or without.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Guard {
     pub bounds: Bounds,
     pub flaw: Option<Flaw>,
@@ -136,9 +136,9 @@ impl Guard {
 
         if let Some(connection) = it.connection {
             let server = usize::from(connection.server);
-            let serves = connection.server == state.master || self.is(Flaw::DeposedMasterServes);
+            let answers = connection.server == state.master || self.is(Flaw::DeposedMasterServes);
             let free = state.servers[server].data.holder.is_none();
-            if serves && free && it.valid == 0 {
+            if answers && free && it.valid == 0 {
                 let mut next = *state;
                 let data = &mut next.servers[server].data;
                 data.holder = u8::try_from(client).ok();

@@ -82,7 +82,7 @@ pub enum Flaw {
 }
 
 /// The protocol within these bounds, with a flaw or without.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Lock {
     /// How many of what.
     pub bounds: Bounds,
@@ -148,7 +148,7 @@ struct Client {
 }
 
 impl Client {
-    fn valid(&self) -> bool {
+    fn valid(self) -> bool {
         self.phase == Phase::Holding && self.left > 0
     }
 }
@@ -204,6 +204,18 @@ pub enum Step {
 impl Lock {
     fn is(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
+    }
+
+    /// Whether a quorum keeps each valid lock for as long, or takes no part for as long.
+    fn covered(&self, state: &State) -> bool {
+        (0..self.bounds.clients).all(|client| {
+            let it = state.clients[usize::from(client)];
+            let value = self.value(self.attempt(state, client));
+            let keeps = |node: &&Node| {
+                node.guarded >= it.left || node.value == value && node.left >= it.left
+            };
+            !it.valid() || state.nodes.iter().filter(keeps).count() >= self.quorum()
+        })
     }
 
     fn quorum(&self) -> usize {
@@ -408,15 +420,14 @@ impl Lock {
                     };
                     let waits = self.is_in(state, attempt, Phase::Asking)
                         || self.is(Flaw::StaleReplyCounted);
-                    with(self.vote(
+                    with(
                         Node {
                             value,
                             left,
                             ..node
-                        },
-                        acquisition(attempt),
-                        waits,
-                    ))
+                        }
+                        .voted(acquisition(attempt), waits),
+                    )
                 } else {
                     *state
                 };
@@ -447,7 +458,7 @@ impl Lock {
                     let waits = self.is_in(state, attempt, Phase::Holding)
                         && client.extending
                         && client.extensions == number + 1;
-                    let next = with(self.vote(rearmed, round, waits));
+                    let next = with(rearmed.voted(round, waits));
                     add(
                         Step::Rearm {
                             node: index,
@@ -501,22 +512,22 @@ impl Lock {
             None
         }
     }
-
-    /// The node after it granted a round, for which somebody waits or nobody does.
-    fn vote(&self, mut node: Node, round: Round, waits: bool) -> Node {
-        if waits && node.granted & one(round) == 0 {
-            if node.guarded == 0 {
-                node.granted |= one(round);
-                node.withheld &= !one(round);
-            } else {
-                node.withheld |= one(round);
-            }
-        }
-        node
-    }
 }
 
 impl Node {
+    /// The node after it granted a round, for which somebody waits or nobody does.
+    fn voted(mut self, round: Round, waits: bool) -> Self {
+        if waits && self.granted & one(round) == 0 {
+            if self.guarded == 0 {
+                self.granted |= one(round);
+                self.withheld &= !one(round);
+            } else {
+                self.withheld |= one(round);
+            }
+        }
+        self
+    }
+
     fn freed(self) -> Self {
         Self {
             value: FREE,
@@ -592,7 +603,7 @@ impl Model for Lock {
     }
 
     fn landmark(&self, before: &State, step: Step) -> Option<&'static str> {
-        let held = before.clients.iter().any(Client::valid);
+        let held = before.clients.iter().any(|it| it.valid());
         let lapsed = |it: &Client| it.phase == Phase::Holding && it.left == 0;
         match step {
             Step::Acquire { granted: false, .. } if held => Some(REFUSED),
@@ -610,6 +621,10 @@ impl Model for Lock {
         }
         if valid.any(|it| it.overtaken) {
             return Some("continuity: another was granted the lock in between");
+        }
+        // Only of the protocol: a flaw is to show what comes of it.
+        if self.flaw.is_none() && !self.covered(state) {
+            return Some("coverage: a lock is valid for longer than a quorum keeps it");
         }
         let over = |node: &Node| node.left == FOR_EVER && state.released & one(node.value) != 0;
         if state.nodes.iter().any(over) {

@@ -30,6 +30,7 @@ macro_rules! tests {
 
 tests! {
     two_clients_attempt_twice
+    two_clients_attempt_twice_and_extend
     three_clients_attempt_once
     locks_are_extended_twice
     a_node_restarts_during_extensions
