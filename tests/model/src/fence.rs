@@ -146,25 +146,33 @@ pub struct State {
 }
 
 /// What happens next.
-#[expect(dead_code, reason = "shown in counterexamples")]
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "shown in counterexamples")]
 pub enum Step {
     /// Time passes for all nodes.
     Tick,
-    /// Time passes for a node.
-    TickOf { node: usize },
-    /// A node's clock steps back.
-    SetBack { node: usize },
-    /// A client sends the next proposal with this token.
-    Propose { token: u8 },
-    /// A proposal reaches a node, which stores its token.
-    Accept { node: usize, proposal: usize },
-    /// A proposal reaches a node, which refuses its token.
-    Refuse { node: usize, proposal: usize },
+    /// A client sends the next proposal, with this token.
+    Propose(u8),
     /// The client of this proposal has a quorum.
-    Hold { proposal: usize },
-    /// A node loses what it stored last, and is perhaps replaced by a replica whose clock is behind.
-    Restart { node: usize, fence: u8, behind: u8 },
+    Hold(usize),
+    /// Something happens at a node.
+    Node(usize, Event),
+}
+
+/// What happens at a node, by which proposal.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "shown in counterexamples")]
+pub enum Event {
+    /// It stores the proposal's token.
+    Accept(usize),
+    /// It refuses the proposal's token.
+    Refuse(usize),
+    /// Time passes for it alone.
+    Tick,
+    /// Its clock steps back.
+    StepBack,
+    /// It loses what it stored last, and is perhaps replaced by a replica whose clock is behind.
+    Restart { fence: u8, behind: u8 },
 }
 
 impl Fence {
@@ -294,10 +302,11 @@ impl Fence {
 
     fn node_steps(&self, state: &State, index: usize, add: &mut impl FnMut(Step, State)) {
         let node = state.nodes[index];
-        let with = |changed: Node| {
+        let mut to = |event, changed: Node| {
             let mut next = *state;
             next.nodes[index] = changed;
-            next
+            next.restarts += u8::from(matches!(event, Event::Restart { .. }));
+            add(Step::Node(index, event), next);
         };
         for number in 0..usize::from(state.sent) {
             let proposal = state.proposals[number];
@@ -305,44 +314,24 @@ impl Fence {
                 continue;
             }
             if self.accepts(&node, proposal.token) {
-                let next = with(self.accepted(node, number, proposal));
-                add(
-                    Step::Accept {
-                        node: index,
-                        proposal: number,
-                    },
-                    next,
-                );
+                to(Event::Accept(number), self.accepted(node, number, proposal));
             } else {
-                add(
-                    Step::Refuse {
-                        node: index,
-                        proposal: number,
-                    },
-                    *state,
-                );
+                to(Event::Refuse(number), node);
             }
         }
         let end = BEGINNING + self.bounds.time;
         if self.bounds.clocks == Clocks::Apart && node.clock < end {
-            add(Step::TickOf { node: index }, with(node.after_a_tick()));
+            to(Event::Tick, node.after_a_tick());
         }
         if self.is(Flaw::ClockStepsBack) && node.fence == NONE && node.clock > BEGINNING {
-            let mut changed = node;
-            changed.clock = BEGINNING;
-            add(Step::SetBack { node: index }, with(changed));
+            let clock = BEGINNING;
+            to(Event::StepBack, Node { clock, ..node });
         }
         if state.restarts < self.bounds.restarts {
             for (fence, behind) in self.after_restart(state, node) {
-                let mut next = with(node.restarted(state.sent, self.guard(), fence));
-                next.nodes[index].clock -= behind;
-                next.restarts += 1;
-                let step = Step::Restart {
-                    node: index,
-                    fence,
-                    behind,
-                };
-                add(step, next);
+                let mut restarted = node.restarted(state.sent, self.guard(), fence);
+                restarted.clock -= behind;
+                to(Event::Restart { fence, behind }, restarted);
             }
         }
     }
@@ -432,14 +421,14 @@ impl Model for Fence {
         };
         if state.sent < self.bounds.proposals {
             for token in self.tokens(state) {
-                add(Step::Propose { token }, self.propose(state, token));
+                add(Step::Propose(token), self.propose(state, token));
             }
         }
         for number in 0..usize::from(state.sent) {
             if !state.proposals[number].granted
                 && let Some(next) = self.hold(state, number)
             {
-                add(Step::Hold { proposal: number }, next);
+                add(Step::Hold(number), next);
             }
         }
         for node in 0..NODES {
@@ -456,12 +445,15 @@ impl Model for Fence {
     fn landmark(&self, before: &State, step: Step) -> Option<&'static str> {
         let granted = before.proposals.iter().any(|it| it.granted);
         match step {
-            Step::Refuse {
-                node,
-                proposal: number,
-            } if before.proposals[number].token <= before.nodes[node].fence => Some(REFUSED),
-            Step::Hold { .. } if granted => Some(SECOND),
-            Step::Restart { node, .. } if before.nodes[node].fence != NONE => Some(RESTARTED),
+            Step::Node(node, Event::Refuse(number))
+                if before.proposals[number].token <= before.nodes[node].fence =>
+            {
+                Some(REFUSED)
+            }
+            Step::Hold(_) if granted => Some(SECOND),
+            Step::Node(node, Event::Restart { .. }) if before.nodes[node].fence != NONE => {
+                Some(RESTARTED)
+            }
             _ => None,
         }
     }

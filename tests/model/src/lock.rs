@@ -166,39 +166,52 @@ pub struct State {
 }
 
 /// What happens next.
-#[expect(dead_code, reason = "shown in counterexamples")]
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "shown in counterexamples")]
 pub enum Step {
     /// Time passes.
     Tick,
-    /// A client sends the acquisition of a new attempt to all nodes.
-    Ask { client: u8 },
-    /// A client has a quorum, in time.
-    Hold { client: u8 },
-    /// A client gives up its attempt and undoes it on all nodes.
-    GiveUp { client: u8 },
-    /// A client releases its lock, valid or not.
-    Release { client: u8 },
-    /// A client sends an extension to all nodes.
-    Extend { client: u8 },
-    /// A client has a quorum for its extension, in time.
-    Extended { client: u8 },
-    /// A client gives up its extension.
-    NotExtended { client: u8 },
-    /// An acquisition reaches a node.
-    Acquire {
-        node: usize,
-        attempt: u8,
-        granted: bool,
-    },
-    /// An extension reaches a node that carries the value.
-    Rearm { node: usize, attempt: u8 },
-    /// A release reaches a node.
-    Delete { node: usize, attempt: u8 },
-    /// A key reaches its end.
-    Expire { node: usize },
-    /// A node loses what it holds.
-    Restart { node: usize },
+    /// A client acts.
+    Client(u8, Act),
+    /// Something happens at a node.
+    Node(usize, Event),
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// It sends the acquisition of a new attempt to all nodes.
+    Ask,
+    /// It has a quorum, in time.
+    Hold,
+    /// It gives up its attempt and undoes it on all nodes.
+    GiveUp,
+    /// It releases its lock, valid or not.
+    Release,
+    /// It sends an extension to all nodes.
+    Extend,
+    /// It has a quorum for its extension, in time.
+    Extended,
+    /// It gives up its extension.
+    NotExtended,
+}
+
+/// What happens at a node, by a request of which attempt.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "shown in counterexamples")]
+pub enum Event {
+    /// It grants an acquisition.
+    Acquire(u8),
+    /// It refuses an acquisition.
+    Refuse(u8),
+    /// It restarts the key's ttl.
+    Rearm(u8),
+    /// It deletes the key.
+    Delete(u8),
+    /// The key reaches its end.
+    Expire,
+    /// It loses what it holds.
+    Restart,
 }
 
 impl Lock {
@@ -246,7 +259,7 @@ impl Lock {
         self.is(Flaw::LateExtension) || self.is(Flaw::ExtensionRevives)
     }
 
-    /// The client's present attempt, or a number that no attempt has.
+    /// The client's present attempt, of no meaning before its first.
     fn attempt(&self, state: &State, client: u8) -> u8 {
         let begun = state.clients[usize::from(client)].attempts;
         (client * self.bounds.attempts + begun).wrapping_sub(1)
@@ -312,19 +325,19 @@ impl Lock {
                     ..Client::default()
                 };
                 next.sent |= one(acquisition(self.attempt(&next, client)));
-                add(Step::Ask { client }, next);
+                add(Step::Client(client, Act::Ask), next);
             }
             Phase::Idle => {}
             Phase::Asking => {
                 let in_time = it.left > 0 || self.is(Flaw::ValidityUnchecked);
                 if in_time && self.has_quorum(state, acquisition(attempt)) {
-                    add(Step::Hold { client }, self.hold(state, client));
+                    add(Step::Client(client, Act::Hold), self.hold(state, client));
                 }
-                add(Step::GiveUp { client }, self.end(state, client));
+                add(Step::Client(client, Act::GiveUp), self.end(state, client));
             }
             Phase::Holding => {
                 self.extension_steps(state, client, add);
-                add(Step::Release { client }, self.end(state, client));
+                add(Step::Client(client, Act::Release), self.end(state, client));
             }
         }
     }
@@ -363,7 +376,7 @@ impl Lock {
                 extended.extending = false;
                 extended.left_if_extended = 0;
             }
-            add(Step::Extend { client }, next);
+            add(Step::Client(client, Act::Extend), next);
         }
         if it.extending {
             let round = extension(attempt, it.extensions - 1);
@@ -378,9 +391,9 @@ impl Lock {
                 } else {
                     it.left_if_extended
                 };
-                add(Step::Extended { client }, next);
+                add(Step::Client(client, Act::Extended), next);
             }
-            add(Step::NotExtended { client }, ended);
+            add(Step::Client(client, Act::NotExtended), ended);
         }
     }
 
@@ -403,113 +416,75 @@ impl Lock {
 
     fn node_steps(&self, state: &State, index: usize, add: &mut impl FnMut(Step, State)) {
         let node = state.nodes[index];
-        let with = |changed: Node| {
+        let mut to = |event, changed: Node| {
             let mut next = *state;
             next.nodes[index] = changed;
-            next
+            next.restarts += u8::from(matches!(event, Event::Restart));
+            add(Step::Node(index, event), next);
         };
         for attempt in 0..self.bounds.clients * self.bounds.attempts {
-            let value = self.value(attempt);
             if state.sent & one(acquisition(attempt)) != 0 {
-                let granted = node.value == FREE;
-                let next = if granted {
-                    let left = if self.is(Flaw::TtlBySecondCommand) {
-                        FOR_EVER
-                    } else {
-                        KEPT
-                    };
-                    let waits = self.is_in(state, attempt, Phase::Asking)
-                        || self.is(Flaw::StaleReplyCounted);
-                    with(
-                        Node {
-                            value,
-                            left,
-                            ..node
-                        }
-                        .voted(acquisition(attempt), waits),
-                    )
-                } else {
-                    *state
-                };
-                add(
-                    Step::Acquire {
-                        node: index,
-                        attempt,
-                        granted,
-                    },
-                    next,
-                );
-                if self.is(Flaw::TtlBySecondCommand) && node.value == value {
-                    add(
-                        Step::Rearm {
-                            node: index,
-                            attempt,
-                        },
-                        with(Node { left: KEPT, ..node }),
-                    );
-                }
+                self.acquire(state, node, attempt, &mut to);
             }
             for number in 0..self.bounds.extensions {
-                let round = extension(attempt, number);
-                if state.sent & one(round) != 0
-                    && let Some(rearmed) = self.rearmed(node, value)
-                {
-                    let client = state.clients[usize::from(self.client_of(attempt))];
-                    let waits = self.is_in(state, attempt, Phase::Holding)
-                        && client.extending
-                        && client.extensions == number + 1;
-                    let next = with(rearmed.voted(round, waits));
-                    add(
-                        Step::Rearm {
-                            node: index,
-                            attempt,
-                        },
-                        next,
-                    );
+                if state.sent & one(extension(attempt, number)) != 0 {
+                    self.extend(state, node, attempt, number, &mut to);
                 }
             }
-            let ours =
-                node.value == value || node.value != FREE && self.is(Flaw::ReleaseWithoutValue);
-            if state.released & one(attempt) != 0 && ours {
-                add(
-                    Step::Delete {
-                        node: index,
-                        attempt,
-                    },
-                    with(node.freed()),
-                );
+            if state.released & one(attempt) != 0 {
+                self.release(node, attempt, &mut to);
             }
         }
         if node.value != FREE && node.left == 0 {
-            add(Step::Expire { node: index }, with(node.freed()));
+            to(Event::Expire, node.freed());
         }
         if state.restarts < self.bounds.restarts {
-            // What it answered late in an earlier delay came over connections that are gone.
-            let mut next = with(Node {
-                guarded: self.guard(),
-                withheld: 0,
-                ..node.freed()
-            });
-            next.restarts += 1;
-            add(Step::Restart { node: index }, next);
+            to(Event::Restart, node.restarted(self.guard()));
         }
     }
 
-    /// The node after it was asked to extend, if it did.
-    fn rearmed(&self, node: Node, value: u8) -> Option<Node> {
-        let carries = node.value == value;
-        let without_value = self.is(Flaw::ExtensionWithoutValue) && node.value != FREE;
-        let revives = self.is(Flaw::ExtensionRevives) && node.value == FREE;
-        if carries || without_value {
-            Some(Node { left: KEPT, ..node })
-        } else if revives {
-            Some(Node {
-                value,
-                left: KEPT,
-                ..node
-            })
+    fn acquire(&self, state: &State, node: Node, attempt: u8, to: &mut impl FnMut(Event, Node)) {
+        let value = self.value(attempt);
+        if node.value == FREE {
+            let waits = self.is_in(state, attempt, Phase::Asking);
+            let waits = waits || self.is(Flaw::StaleReplyCounted);
+            let mut held = node.voted(acquisition(attempt), waits).held(value);
+            if self.is(Flaw::TtlBySecondCommand) {
+                held.left = FOR_EVER;
+            }
+            to(Event::Acquire(attempt), held);
         } else {
-            None
+            to(Event::Refuse(attempt), node);
+        }
+        if node.value == value && self.is(Flaw::TtlBySecondCommand) {
+            to(Event::Rearm(attempt), node.held(value));
+        }
+    }
+
+    fn extend(
+        &self,
+        state: &State,
+        node: Node,
+        attempt: u8,
+        number: u8,
+        to: &mut impl FnMut(Event, Node),
+    ) {
+        let value = self.value(attempt);
+        let client = state.clients[usize::from(self.client_of(attempt))];
+        let in_it = client.extending && client.extensions == number + 1;
+        let waits = in_it && self.is_in(state, attempt, Phase::Holding);
+        let voted = node.voted(extension(attempt, number), waits);
+        if node.value == value || node.value == FREE && self.is(Flaw::ExtensionRevives) {
+            to(Event::Rearm(attempt), voted.held(value));
+        } else if node.value != FREE && self.is(Flaw::ExtensionWithoutValue) {
+            to(Event::Rearm(attempt), voted.held(node.value));
+        }
+    }
+
+    fn release(&self, node: Node, attempt: u8, to: &mut impl FnMut(Event, Node)) {
+        let whatever = node.value != FREE && self.is(Flaw::ReleaseWithoutValue);
+        if node.value == self.value(attempt) || whatever {
+            to(Event::Delete(attempt), node.freed());
         }
     }
 }
@@ -528,11 +503,30 @@ impl Node {
         self
     }
 
+    fn held(self, value: u8) -> Self {
+        let left = KEPT;
+        Self {
+            value,
+            left,
+            ..self
+        }
+    }
+
     fn freed(self) -> Self {
         Self {
             value: FREE,
             left: 0,
             ..self
+        }
+    }
+
+    fn restarted(self, guarded: u8) -> Self {
+        // What it answered late in an earlier delay came over connections that are gone.
+        let withheld = 0;
+        Self {
+            guarded,
+            withheld,
+            ..self.freed()
         }
     }
 
@@ -606,10 +600,10 @@ impl Model for Lock {
         let held = before.clients.iter().any(|it| it.valid());
         let lapsed = |it: &Client| it.phase == Phase::Holding && it.left == 0;
         match step {
-            Step::Acquire { granted: false, .. } if held => Some(REFUSED),
-            Step::Hold { .. } if before.clients.iter().any(lapsed) => Some(SECOND),
-            Step::Extended { .. } => Some(EXTENDED),
-            Step::Restart { .. } if held => Some(RESTARTED),
+            Step::Node(_, Event::Refuse(_)) if held => Some(REFUSED),
+            Step::Client(_, Act::Hold) if before.clients.iter().any(lapsed) => Some(SECOND),
+            Step::Client(_, Act::Extended) => Some(EXTENDED),
+            Step::Node(_, Event::Restart) if held => Some(RESTARTED),
             _ => None,
         }
     }
