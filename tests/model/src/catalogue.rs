@@ -333,7 +333,7 @@ fn fence_flaws() -> Vec<Case> {
         ),
         case(
             "replica_farther_behind",
-            PROMOTED,
+            RESTARTED,
             Flaw::ReplicaFartherBehind,
         ),
     ]

@@ -293,6 +293,11 @@ impl Fence {
             let counts = voters.map(|node| node.counts[number]);
             next.proposals[number].token = counts.max().unwrap_or(NONE);
         }
+        let it = &mut next.proposals[number];
+        if it.token > it.above {
+            // This is settled; what is of no use any more is forgotten, so fewer states are different.
+            it.above = NONE;
+        }
         for node in &mut next.nodes {
             node.votes[number] = Vote::Open;
             node.counts[number] = NONE;
@@ -329,7 +334,7 @@ impl Fence {
         }
         if state.restarts < self.bounds.restarts {
             for (fence, behind) in self.after_restart(state, node) {
-                let mut restarted = node.restarted(state.sent, self.guard(), fence);
+                let mut restarted = node.restarted(state, self.guard(), fence);
                 restarted.clock -= behind;
                 to(Event::Restart { fence, behind }, restarted);
             }
@@ -366,15 +371,15 @@ impl Node {
     }
 
     /// What was sent before came over connections that are gone; what it granted before still counts.
-    fn restarted(mut self, sent: u8, guard: u8, fence: u8) -> Self {
+    fn restarted(mut self, state: &State, guard: u8, fence: u8) -> Self {
         self.fence = fence;
         if fence == NONE {
             self.lifetime = 0;
         }
         self.guarded = guard;
-        for vote in &mut self.votes[..usize::from(sent)] {
-            if *vote != Vote::Granted {
-                *vote = Vote::NeverCounts;
+        for number in 0..usize::from(state.sent) {
+            if self.votes[number] != Vote::Granted && !state.proposals[number].granted {
+                self.votes[number] = Vote::NeverCounts;
             }
         }
         self
