@@ -54,7 +54,7 @@ pub fn small() -> Vec<Case> {
         .collect()
 }
 
-/// Those that take minutes and some gigabytes.
+/// Those with more of everything, which take a minute and some gigabytes.
 #[must_use]
 pub fn large() -> Vec<Case> {
     vec![
@@ -67,36 +67,11 @@ pub fn large() -> Vec<Case> {
             },
         ),
         lock(
-            "two_clients_attempt_twice_extend_and_a_node_restarts",
-            lock::Bounds {
-                attempts: 2,
-                extensions: 1,
-                restarts: 1,
-                ..LOCK
-            },
-        ),
-        lock(
             "two_nodes_restart_during_extensions",
             lock::Bounds {
                 extensions: 1,
                 restarts: 2,
                 ..LOCK
-            },
-        ),
-        lock(
-            "locks_of_two_attempts_are_extended_twice",
-            lock::Bounds {
-                attempts: 2,
-                extensions: 2,
-                ..LOCK
-            },
-        ),
-        fence(
-            "fences_are_lost_twice",
-            fence::Bounds {
-                proposals: 3,
-                restarts: 2,
-                ..RESTARTED
             },
         ),
         fence(
