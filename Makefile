@@ -1,9 +1,10 @@
 # make setup   install what the tests need
 # make test    all tests, on real servers
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
+# make model   every configuration of the model, one line each; MODEL=large: larger ones, MODEL=name: with its steps
 # make bench   the benches
 
-.PHONY: setup test lint bench
+.PHONY: setup test lint model bench
 
 setup:
 	@.ci/setup
@@ -15,6 +16,9 @@ test: setup
 
 lint:
 	@.ci/lint
+
+model:
+	cargo run --quiet --release --package redlock-model -- $(MODEL)
 
 bench: setup
 	cargo bench --workspace
