@@ -321,8 +321,12 @@ impl<C: RedisClient> RedisBackend<C> {
                             some = true;
                             all &= deleted == 1;
                         }
-                        // Another key may be fine all the same.
-                        Err(error) => failure = failure.or(Some(error)),
+                        // Another key may be fine all the same; what is unknown outweighs a refusal.
+                        Err(error) => {
+                            failure = failure
+                                .filter(BackendError::may_have_happened)
+                                .or(Some(error));
+                        }
                     }
                 }
                 match failure {

@@ -180,3 +180,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_release_of_which_a_part_is_unknown_is_unknown() {
+    let forbidden = || Answer::Error("NOPERM not yours".to_owned());
+    let (loading, unknown) = (Answer::Error("LOADING".into()), Answer::Reply(Reply::Nil));
+    // The script in both forms, and then one key after the other.
+    let answers = vec![forbidden(), forbidden(), loading, unknown];
+    let backend = RedisBackend::new(Anything::new(answers));
+    let resources = Resources::new(["a", "b"]).expect("names");
+    let error = now(backend.release(&resources, &LockValue::random())).expect_err("no vote");
+    assert!(error.may_have_happened(), "{error}");
+}
