@@ -1,0 +1,386 @@
+//! What a hostile or broken server sends, invented, and whether a vote can have come of it.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, Once, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::Duration,
+};
+
+use proptest::{prelude::*, test_runner::Config};
+use redlock_test::hostile::{Act, Hostile};
+
+/// The one reply that grants a `SET`, and the one that grants a script on one resource.
+const GRANTS: [&[u8]; 2] = [b"+OK\r\n", b":1\r\n"];
+
+/// One case in so many of those that other tests invent, as each takes some network and some waiting.
+const SHARE: u32 = 16;
+
+/// How many servers a test invents.
+#[must_use]
+pub fn config() -> Config {
+    let all = Config::default();
+    Config {
+        cases: (all.cases / SHARE).max(1),
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..all
+    }
+}
+
+/// What comes of a command.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    acts: Vec<Act>,
+    /// Whether it is one complete reply, which means what it says.
+    plain: bool,
+}
+
+impl Answer {
+    fn plain(reply: Vec<u8>) -> Self {
+        Self {
+            acts: vec![Act::Send(reply)],
+            plain: true,
+        }
+    }
+
+    fn wild(acts: Vec<Act>) -> Self {
+        Self { acts, plain: false }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let sent = self.acts.iter().map(|act| match act {
+            Act::Send(bytes) => &bytes[..],
+            _ => &[],
+        });
+        sent.collect::<Vec<_>>().concat()
+    }
+
+    /// Whether it is this reply and nothing else.
+    #[must_use]
+    pub fn is(&self, reply: &str) -> bool {
+        self.plain && self.bytes() == reply.as_bytes()
+    }
+
+    /// Whether it is the reply that grants what this command asks for.
+    #[must_use]
+    pub fn grants(&self, command: &str) -> bool {
+        let grant = GRANTS[usize::from(command != "SET")];
+        self.plain && self.bytes() == grant
+    }
+
+    /// Whether a reply that grants something may be hidden in it, as one more than was asked for.
+    #[must_use]
+    pub fn hides_a_grant(&self) -> bool {
+        let bytes = self.bytes();
+        let found = |grant: &&[u8]| bytes.windows(grant.len()).any(|part| part == *grant);
+        !self.plain && GRANTS.iter().any(found)
+    }
+}
+
+/// A server that is made up: what it says when it is greeted, and then to one command after the other.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Whether it knows RESP3.
+    pub resp3: bool,
+    /// What it sends before it is asked anything.
+    pub unasked: Vec<Act>,
+    /// Instead of honest replies to the commands with which a connection begins.
+    pub handshake: Vec<Answer>,
+    /// To all the others; at last, errors.
+    pub answers: Vec<Answer>,
+}
+
+/// What a [script](Script) has done so far.
+#[derive(Debug)]
+pub struct Played {
+    script: Script,
+    handshake: VecDeque<Answer>,
+    answers: VecDeque<Answer>,
+    /// The commands that were answered by the script, with their answers.
+    pub log: Vec<(Vec<String>, Answer)>,
+}
+
+impl Script {
+    /// A server that plays it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start(self) -> io::Result<(Hostile, Arc<Mutex<Played>>)> {
+        let played = Arc::new(Mutex::new(Played {
+            handshake: self.handshake.clone().into(),
+            answers: self.answers.clone().into(),
+            script: self,
+            log: Vec::new(),
+        }));
+        let player = Arc::clone(&played);
+        let server = Hostile::start(move |words| lock(&player).answer(words)).await?;
+        Ok((server, played))
+    }
+}
+
+impl Played {
+    fn answer(&mut self, words: Vec<String>) -> Vec<Act> {
+        let Some(name) = words.first() else {
+            return self.script.unasked.clone();
+        };
+        if let Some(honest) = greeting(name, words.get(1).map(String::as_str), self.script.resp3) {
+            let answer = self.handshake.pop_front();
+            return answer.map_or_else(|| vec![Act::Send(honest)], |answer| answer.acts);
+        }
+        let exhausted = || Answer::plain(b"-BUSY that is all\r\n".to_vec());
+        let answer = self.answers.pop_front().unwrap_or_else(exhausted);
+        self.log.push((words, answer.clone()));
+        answer.acts
+    }
+}
+
+/// What an honest server says to a command with which a connection begins.
+#[must_use]
+pub fn greeting(name: &str, what: Option<&str>, resp3: bool) -> Option<Vec<u8>> {
+    let reply: &[u8] = match (name, what) {
+        ("HELLO", _) if resp3 => b"%1\r\n$5\r\nproto\r\n:3\r\n",
+        ("HELLO", _) => b"-ERR unknown command 'HELLO'\r\n",
+        ("PING", _) => b"+PONG\r\n",
+        ("CLIENT", Some("ID")) => b":7\r\n",
+        ("CLIENT" | "SELECT" | "AUTH", _) => b"+OK\r\n",
+        ("INFO", _) => b"$21\r\nredis_version:7.0.15\n\r\n",
+        ("ROLE", _) => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+        _ => return None,
+    };
+    Some(reply.to_vec())
+}
+
+/// Locks what a test shares with a server.
+pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many panics there were so far where a test does not see them: on the threads of a runtime.
+#[must_use]
+pub fn panics() -> usize {
+    static INSTALLED: Once = Once::new();
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    INSTALLED.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let of_runtime = thread::current().name() == Some("tokio-rt-worker");
+            PANICS.fetch_add(of_runtime.into(), SeqCst);
+            before(panic);
+        }));
+    });
+    PANICS.load(SeqCst)
+}
+
+/// A server.
+pub fn script() -> impl Strategy<Value = Script> {
+    let handshake = prop_oneof![
+        6 => Just(Vec::new()),
+        1 => prop::collection::vec(answer(), 1..6),
+    ];
+    let unasked = prop_oneof![
+        6 => Just(Vec::new()),
+        1 => answer().prop_map(|answer| answer.acts),
+    ];
+    let answers = prop::collection::vec(answer(), 0..16);
+    (any::<bool>(), unasked, handshake, answers).prop_map(|(resp3, unasked, handshake, answers)| {
+        Script {
+            resp3,
+            unasked,
+            handshake,
+            answers,
+        }
+    })
+}
+
+/// Anything at all.
+pub fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        6 => prop::sample::select(&GRANTS[..]).prop_map(|grant| Answer::plain(grant.to_vec())),
+        2 => prop::sample::select(&REFUSALS[..]).prop_map(|nil| Answer::plain(nil.into())),
+        4 => reply().prop_map(Answer::plain),
+        3 => error().prop_map(Answer::plain),
+        4 => wild().prop_map(Answer::wild),
+    ]
+}
+
+const REFUSALS: [&str; 5] = ["$-1\r\n", "*-1\r\n", "_\r\n", ":0\r\n", ":-1\r\n"];
+
+/// What looks like a grant and is none, or is nothing that there is.
+const LOOKALIKES: [&str; 16] = [
+    "+ok\r\n",
+    "+OKAY\r\n",
+    "+O\r\n",
+    "+\r\n",
+    "$2\r\nOK\r\n",
+    "$1\r\n1\r\n",
+    "=6\r\ntxt:OK\r\n",
+    "+1\r\n",
+    ":2\r\n",
+    ":11\r\n",
+    ":9223372036854775807\r\n",
+    "#t\r\n",
+    ",1\r\n",
+    "(1\r\n",
+    "*1\r\n+OK\r\n",
+    "~1\r\n:1\r\n",
+];
+
+/// Frames that promise more than there is, or make no sense.
+const BROKEN: [&str; 30] = [
+    "$2147483647\r\nOK",
+    "$9223372036854775807\r\n1",
+    "$18446744073709551616\r\n",
+    "$-2\r\n",
+    "$3\r\nOK\r\n",
+    "$1\r\nOK\r\n",
+    "$\r\n",
+    "*1000000\r\n+OK\r\n",
+    "*9223372036854775807\r\n:1\r\n",
+    "*4611686018427387904\r\n",
+    "*-2\r\n",
+    "*x\r\n",
+    "%1000000\r\n+OK\r\n:1\r\n",
+    "%-1\r\n",
+    "%4611686018427387903\r\n",
+    "%9223372036854775807\r\n",
+    "~-1\r\n",
+    "~9223372036854775807\r\n",
+    "|1\r\n+a\r\n+b\r\n",
+    "|9223372036854775807\r\n",
+    "|0\r\n",
+    ">-1\r\n",
+    ">9223372036854775807\r\n",
+    ">1\r\n:1\r\n",
+    "!2147483647\r\n",
+    "=2\r\nOK\r\n",
+    ":99999999999999999999\r\n",
+    "*?\r\n",
+    "$?\r\n",
+    "+OK\n",
+];
+
+/// What nobody has asked for.
+const PUSHES: [&str; 6] = [
+    ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nOK\r\n",
+    ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n",
+    ">0\r\n",
+    ">1\r\n+x\r\n",
+    ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
+    "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nOK\r\n",
+];
+
+/// One whole reply, of any type.
+fn reply() -> impl Strategy<Value = Vec<u8>> {
+    let line = "[ -~]{0,12}";
+    let simple = prop_oneof![
+        prop::sample::select(&LOOKALIKES[..]).prop_map(str::to_owned),
+        line.prop_map(|it| format!("+{it}\r\n")),
+        any::<i64>().prop_map(|it| format!(":{it}\r\n")),
+        any::<f64>().prop_map(|it| format!(",{it}\r\n")),
+        any::<bool>().prop_map(|it| format!("#{}\r\n", if it { 't' } else { 'f' })),
+        any::<i128>().prop_map(|it| format!("({it}\r\n")),
+        line.prop_map(|it| format!("={}\r\ntxt:{it}\r\n", it.len() + 4)),
+        line.prop_map(|it| format!("!{}\r\n{it}\r\n", it.len())),
+    ];
+    let leaf = prop_oneof![
+        simple.prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
+            [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n"].concat()
+        }),
+    ];
+    leaf.prop_recursive(60, 60, 4, |inner| {
+        let several = |kind: char, each: usize, values: Vec<Vec<u8>>| {
+            let head = format!("{kind}{}\r\n", values.len() / each);
+            let even = values.len() / each * each;
+            [head.into_bytes(), values[..even].concat()].concat()
+        };
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(move |it| several('*', 1, it)),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(move |it| several('~', 1, it)),
+            prop::collection::vec(inner, 0..6).prop_map(move |it| several('%', 2, it)),
+        ]
+    })
+}
+
+/// An error reply, with the codes that mean something to somebody.
+fn error() -> impl Strategy<Value = Vec<u8>> {
+    let code = prop::sample::select(vec![
+        "ERR",
+        "ERR unknown command",
+        "ERR syntax error",
+        "ERR This instance has cluster support disabled",
+        "NOPERM",
+        "NOSCRIPT",
+        "NOAUTH",
+        "WRONGPASS",
+        "READONLY",
+        "NOREPLICAS",
+        "MASTERDOWN",
+        "LOADING",
+        "MOVED 1 127.0.0.1:1",
+        "MOVED",
+        "ASK 1 127.0.0.1:1",
+        "ASK x y",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "CROSSSLOT",
+        "EXECABORT",
+        "OOM",
+        "WRONGTYPE",
+        "upstream failure",
+        "",
+    ]);
+    (code, "( [ -~]{0,40})?").prop_map(|(code, rest)| format!("-{code}{rest}\r\n").into_bytes())
+}
+
+/// What is not one reply, or does not come as one.
+fn wild() -> impl Strategy<Value = Vec<Act>> {
+    let moment = Duration::from_millis(5);
+    prop_oneof![
+        1 => Just(vec![]),
+        2 => Just(vec![Act::Close]),
+        // Truncated, and then nothing or the end.
+        3 => (reply(), any::<prop::sample::Index>(), any::<bool>()).prop_map(|(reply, at, ends)| {
+            let part = reply[..at.index(reply.len())].to_vec();
+            let mut acts = vec![Act::Send(part)];
+            acts.extend(ends.then_some(Act::Close));
+            acts
+        }),
+        // A byte now and then.
+        2 => one().prop_map(move |reply| {
+            let bytes = reply.into_iter().take(30);
+            bytes.flat_map(|byte| [Act::Send(vec![byte]), Act::Pause(moment)]).collect()
+        }),
+        // More than was asked for, at once or later.
+        2 => (one(), one(), any::<bool>()).prop_map(move |(first, second, later)| {
+            let mut acts = vec![Act::Send(first)];
+            acts.extend(later.then_some(Act::Pause(moment)));
+            acts.push(Act::Send(second));
+            acts
+        }),
+        2 => (prop::sample::select(&PUSHES[..]), one()).prop_map(|(push, reply)| {
+            vec![Act::Send([push.as_bytes(), &reply].concat())]
+        }),
+        4 => prop::sample::select(&BROKEN[..]).prop_map(|it| vec![Act::Send(it.into())]),
+        // Attributes belong to what follows them.
+        1 => one().prop_map(|reply| vec![Act::Send([b"|1\r\n+a\r\n:1\r\n", &reply[..]].concat())]),
+        1 => (1..60_usize, one()).prop_map(|(depth, reply)| {
+            vec![Act::Send([b"*1\r\n".repeat(depth), reply].concat())]
+        }),
+        2 => prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| vec![Act::Send(bytes)]),
+    ]
+}
+
+fn one() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::sample::select(&GRANTS[..]).prop_map(<[u8]>::to_vec),
+        reply(),
+        error(),
+    ]
+}

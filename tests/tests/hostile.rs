@@ -1,0 +1,185 @@
+//! Nodes whose server is hostile or broken: every operation ends in time, nothing panics, a vote is granted
+//! only by the reply that means it, and once the server is honest the node works again.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use proptest::{prelude::*, test_runner::TestCaseError};
+use redlock::{
+    FredNode, LockBackend, LockValue, RedisNode, Resources, Vote,
+    fred::fred::types::{RespVersion, config::Config as FredConfig},
+    redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
+};
+use redlock_test::{hostile::Hostile, server::RedisServer};
+use tests::hostile::{Played, Script, config, lock, panics, script};
+use tokio::time::{Instant, sleep, timeout};
+
+const CONNECT: Duration = Duration::from_millis(200);
+const RESPONSE: Duration = Duration::from_millis(100);
+
+/// For as many commands as an operation has, each answered at the last moment.
+const BOUND: Duration = Duration::from_secs(3);
+
+/// Until the node has noticed that its server is honest again.
+const RECOVERY: Duration = Duration::from_secs(8);
+
+const TTL: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Acquire,
+    Extend,
+    Release,
+    Inspect,
+}
+
+fn operations() -> impl Strategy<Value = Vec<(Operation, usize)>> {
+    use Operation::{Acquire, Extend, Inspect, Release};
+    let operation = prop::sample::select(vec![Acquire, Acquire, Extend, Release, Inspect]);
+    prop::collection::vec((operation, 1..3_usize), 1..6)
+}
+
+async fn ask(
+    node: &dyn LockBackend,
+    operation: Operation,
+    resources: &Resources,
+    value: &LockValue,
+) -> Option<Vote> {
+    match operation {
+        Operation::Acquire => node.acquire(resources, value, TTL).await.ok(),
+        Operation::Extend => node.extend(resources, value, TTL).await.ok(),
+        Operation::Release => node.release(resources, value).await.ok(),
+        Operation::Inspect => {
+            let _ = node.inspect(&resources[0]).await;
+            None
+        }
+    }
+}
+
+/// Whether this vote can have come of what the server has said since `from`.
+fn is_justified(played: &Played, from: usize, operation: Operation, keys: usize) -> bool {
+    if played.log.iter().any(|(_, answer)| answer.hides_a_grant()) {
+        return true;
+    }
+    let asked = &played.log[from..];
+    let (words, last) = asked.last().expect("it was asked");
+    match (operation, words[0].as_str()) {
+        (Operation::Release, "EVAL" | "EVALSHA") if keys > 1 => last.is(":2\r\n"),
+        (Operation::Release, way @ ("DELEX" | "DELIFEQ")) => {
+            let last = asked.iter().rev().take(keys);
+            last.clone().count() == keys
+                && last
+                    .clone()
+                    .all(|(words, it)| words[0] == way && it.grants(way))
+        }
+        (_, way) => last.grants(way),
+    }
+}
+
+/// The system's server, honest.
+fn honest() -> &'static RedisServer {
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    SERVER.get_or_init(RedisServer::start)
+}
+
+/// Has it do everything, again and again until everything is granted.
+async fn works_again(node: &dyn LockBackend) -> Result<(), TestCaseError> {
+    let names = [LockValue::random(), LockValue::random()];
+    let resources = Resources::new(names.each_ref().map(LockValue::as_str)).expect("names");
+    let deadline = Instant::now() + RECOVERY;
+    loop {
+        let value = LockValue::random();
+        let acquired = node.acquire(&resources, &value, TTL).await;
+        let extended = node.extend(&resources, &value, TTL).await;
+        let released = node.release(&resources, &value).await;
+        let votes = [acquired, extended, released];
+        if votes.iter().all(|vote| matches!(vote, Ok(Vote::Granted))) {
+            return Ok(());
+        }
+        prop_assert!(Instant::now() < deadline, "useless for ever: {:?}", votes);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn outlives<N: LockBackend>(
+    script: Script,
+    operations: Vec<(Operation, usize)>,
+    node: impl FnOnce(&Hostile) -> N,
+) -> Result<(), TestCaseError> {
+    let panicked = panics();
+    let (server, played) = script.start().await.expect("it listens");
+    let node = node(&server);
+    votes_are_what_was_said(&node, &played, operations).await?;
+    server.lead_to(honest().address());
+    works_again(&node).await?;
+    prop_assert_eq!(panics(), panicked, "something panicked");
+    Ok(())
+}
+
+async fn votes_are_what_was_said(
+    node: &dyn LockBackend,
+    played: &Arc<Mutex<Played>>,
+    operations: Vec<(Operation, usize)>,
+) -> Result<(), TestCaseError> {
+    let value = LockValue::random();
+    for (operation, keys) in operations {
+        let resources = Resources::new(["a", "b"].into_iter().take(keys)).expect("names");
+        let from = lock(played).log.len();
+        let vote = timeout(BOUND, ask(node, operation, &resources, &value)).await;
+        let played = lock(played);
+        prop_assert!(vote.is_ok(), "{:?} never ends: {:?}", operation, played.log);
+        if vote == Ok(Some(Vote::Granted)) {
+            let justified = is_justified(&played, from, operation, keys);
+            prop_assert!(
+                justified,
+                "{:?} was granted by {:?}",
+                operation,
+                &played.log[from..]
+            );
+        }
+    }
+    Ok(())
+}
+
+fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    RUNTIME.get_or_init(runtime).block_on(test)
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn over_a_connection_of_redis_rs(script in script(), operations in operations()) {
+        run(outlives(script, operations, |server| {
+            let settings = RedisNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
+            settings.open(server.url()).expect("a URL")
+        }))?;
+    }
+
+    #[test]
+    fn over_a_pool_of_redis_rs(script in script(), operations in operations()) {
+        run(outlives(script, operations, |server| {
+            let mut config = Config::from_url(server.url());
+            config.pool = Some(PoolConfig::new(2));
+            let pool = config.create_pool(Some(Runtime::Tokio1)).expect("a URL");
+            let settings = RedisNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
+            settings.pool(pool)
+        }))?;
+    }
+
+    #[test]
+    fn over_fred(script in script(), operations in operations()) {
+        run(outlives(script.clone(), operations, |server| {
+            let mut config = FredConfig::from_url(&server.url()).expect("a URL");
+            if script.resp3 {
+                config.version = RespVersion::RESP3;
+            }
+            let settings = FredNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
+            settings.config(config).expect("an address")
+        }))?;
+    }
+}
