@@ -66,19 +66,11 @@ impl Answer {
         self.plain && self.bytes() == reply.as_bytes()
     }
 
-    /// Whether it is the reply that grants what this command asks for.
-    #[must_use]
-    pub fn grants(&self, command: &str) -> bool {
-        let grant = GRANTS[usize::from(command != "SET")];
-        self.plain && self.bytes() == grant
-    }
-
-    /// Whether a reply that grants something may be hidden in it, as one more than was asked for.
-    #[must_use]
-    pub fn hides_a_grant(&self) -> bool {
+    /// Whether anything in it grants something, if it is taken for a reply of its own.
+    fn has_a_grant(&self) -> bool {
         let bytes = self.bytes();
         let found = |grant: &&[u8]| bytes.windows(grant.len()).any(|part| part == *grant);
-        !self.plain && GRANTS.iter().any(found)
+        GRANTS.iter().any(found)
     }
 }
 
@@ -118,13 +110,26 @@ impl Script {
             script: self,
             log: Vec::new(),
         }));
-        let player = Arc::clone(&played);
-        let server = Hostile::start(move |words| lock(&player).answer(words)).await?;
+        let shared = Arc::clone(&played);
+        let server = Hostile::start(move |words| lock(&shared).answer(words)).await?;
         Ok((server, played))
     }
 }
 
 impl Played {
+    /// Whether a grant may have been taken for the reply to another command, which a client cannot notice:
+    /// something was sent that was no reply to anything.
+    #[must_use]
+    pub fn is_out_of_step(&self) -> bool {
+        let Script {
+            unasked, handshake, ..
+        } = &self.script;
+        let sent = || self.log.iter().map(|(_, answer)| answer).chain(handshake);
+        let in_step = unasked.is_empty() && sent().all(|answer| answer.plain);
+        let unasked = Answer::wild(unasked.clone());
+        !in_step && sent().chain([&unasked]).any(Answer::has_a_grant)
+    }
+
     fn answer(&mut self, words: Vec<String>) -> Vec<Act> {
         let Some(name) = words.first() else {
             return self.script.unasked.clone();
