@@ -36,20 +36,25 @@ pub fn config() -> Config {
 #[derive(Clone, Debug)]
 pub struct Answer {
     acts: Vec<Act>,
-    /// Whether it is one complete reply, which means what it says.
-    plain: bool,
+    reply: Replies,
+}
+
+/// How many replies an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replies {
+    /// None that is complete.
+    None,
+    One,
+    /// Perhaps more than one, so that all that follow are taken for replies to something else.
+    Several,
 }
 
 impl Answer {
     fn plain(reply: Vec<u8>) -> Self {
         Self {
             acts: vec![Act::Send(reply)],
-            plain: true,
+            reply: Replies::One,
         }
-    }
-
-    fn wild(acts: Vec<Act>) -> Self {
-        Self { acts, plain: false }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -63,14 +68,7 @@ impl Answer {
     /// Whether it is this reply and nothing else.
     #[must_use]
     pub fn is(&self, reply: &str) -> bool {
-        self.plain && self.bytes() == reply.as_bytes()
-    }
-
-    /// Whether anything in it grants something, if it is taken for a reply of its own.
-    fn has_a_grant(&self) -> bool {
-        let bytes = self.bytes();
-        let found = |grant: &&[u8]| bytes.windows(grant.len()).any(|part| part == *grant);
-        GRANTS.iter().any(found)
+        self.reply == Replies::One && self.bytes() == reply.as_bytes()
     }
 }
 
@@ -117,17 +115,13 @@ impl Script {
 }
 
 impl Played {
-    /// Whether a grant may have been taken for the reply to another command, which a client cannot notice:
-    /// something was sent that was no reply to anything.
+    /// Whether more was sent than was asked for, so that a reply may have been taken for that to another
+    /// command, which no client can notice.
     #[must_use]
     pub fn is_out_of_step(&self) -> bool {
-        let Script {
-            unasked, handshake, ..
-        } = &self.script;
-        let sent = || self.log.iter().map(|(_, answer)| answer).chain(handshake);
-        let in_step = unasked.is_empty() && sent().all(|answer| answer.plain);
-        let unasked = Answer::wild(unasked.clone());
-        !in_step && sent().chain([&unasked]).any(Answer::has_a_grant)
+        let sent = self.log.iter().map(|(_, answer)| answer);
+        let mut sent = sent.chain(&self.script.handshake);
+        !self.script.unasked.is_empty() || sent.any(|answer| answer.reply == Replies::Several)
     }
 
     fn answer(&mut self, words: Vec<String>) -> Vec<Act> {
@@ -210,7 +204,7 @@ pub fn answer() -> impl Strategy<Value = Answer> {
         2 => prop::sample::select(&REFUSALS[..]).prop_map(|nil| Answer::plain(nil.into())),
         4 => reply().prop_map(Answer::plain),
         3 => error().prop_map(Answer::plain),
-        4 => wild().prop_map(Answer::wild),
+        4 => wild().prop_map(|(reply, acts)| Answer { acts, reply }),
     ]
 }
 
@@ -345,9 +339,9 @@ fn error() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What is not one reply, or does not come as one.
-fn wild() -> impl Strategy<Value = Vec<Act>> {
+fn wild() -> impl Strategy<Value = (Replies, Vec<Act>)> {
     let moment = Duration::from_millis(5);
-    prop_oneof![
+    let none = prop_oneof![
         1 => Just(vec![]),
         2 => Just(vec![Act::Close]),
         // Truncated, and then nothing or the end.
@@ -357,12 +351,20 @@ fn wild() -> impl Strategy<Value = Vec<Act>> {
             acts.extend(ends.then_some(Act::Close));
             acts
         }),
+        4 => prop::sample::select(&BROKEN[..]).prop_map(|it| vec![Act::Send(it.into())]),
+    ];
+    let one_slowly = prop_oneof![
         // A byte now and then.
         2 => one().prop_map(move |reply| {
             let bytes = reply.into_iter().take(30);
             bytes.flat_map(|byte| [Act::Send(vec![byte]), Act::Pause(moment)]).collect()
         }),
-        // More than was asked for, at once or later.
+        1 => (1..60_usize, one()).prop_map(|(depth, reply)| {
+            vec![Act::Send([b"*1\r\n".repeat(depth), reply].concat())]
+        }),
+    ];
+    let several = prop_oneof![
+        // At once or later.
         2 => (one(), one(), any::<bool>()).prop_map(move |(first, second, later)| {
             let mut acts = vec![Act::Send(first)];
             acts.extend(later.then_some(Act::Pause(moment)));
@@ -372,13 +374,14 @@ fn wild() -> impl Strategy<Value = Vec<Act>> {
         2 => (prop::sample::select(&PUSHES[..]), one()).prop_map(|(push, reply)| {
             vec![Act::Send([push.as_bytes(), &reply].concat())]
         }),
-        4 => prop::sample::select(&BROKEN[..]).prop_map(|it| vec![Act::Send(it.into())]),
         // Attributes belong to what follows them.
         1 => one().prop_map(|reply| vec![Act::Send([b"|1\r\n+a\r\n:1\r\n", &reply[..]].concat())]),
-        1 => (1..60_usize, one()).prop_map(|(depth, reply)| {
-            vec![Act::Send([b"*1\r\n".repeat(depth), reply].concat())]
-        }),
         2 => prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| vec![Act::Send(bytes)]),
+    ];
+    prop_oneof![
+        4 => none.prop_map(|acts| (Replies::None, acts)),
+        2 => one_slowly.prop_map(|acts| (Replies::One, acts)),
+        2 => several.prop_map(|acts| (Replies::Several, acts)),
     ]
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use redlock_core::{
-    BackendError, LockBackend, LockValue, Resources, Vote,
-    redis::{Capabilities, RedisBackend, Reply},
+    BackendError, BackendErrorKind, FencingToken, LockBackend, LockValue, Proposal, Resources,
+    Vote,
+    redis::{Capabilities, RedisBackend, Reply, same_slot},
 };
 
 use crate::{
@@ -17,16 +18,20 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Acquire,
+    AcquireFenced,
     Release,
     Extend,
     Inspect,
+    Examine,
 }
 
-const OPERATIONS: [Operation; 4] = [
+const OPERATIONS: [Operation; 6] = [
     Operation::Acquire,
+    Operation::AcquireFenced,
     Operation::Release,
     Operation::Extend,
     Operation::Inspect,
+    Operation::Examine,
 ];
 
 /// More than it ever takes: each way for each key, and a script in two forms.
@@ -39,7 +44,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("it is answered at once")
 }
 
-/// The operation's vote; an inspection's is whether it found somebody.
+/// The operation's vote; an inspection's is whether it found somebody, an examination's that it succeeded.
 fn ask(
     backend: &RedisBackend<Anything>,
     operation: Operation,
@@ -49,12 +54,17 @@ fn ask(
     let ttl = Duration::from_secs(1);
     match operation {
         Operation::Acquire => now(backend.acquire(resources, value, ttl)),
+        Operation::AcquireFenced => {
+            let proposal = Proposal::new(FencingToken::new(7), None);
+            now(backend.acquire_fenced(resources, value, ttl, proposal))
+        }
         Operation::Release => now(backend.release(resources, value)),
         Operation::Extend => now(backend.extend(resources, value, ttl)),
         Operation::Inspect => {
             let holder = now(backend.inspect(&resources[0]));
             holder.map(|holder| Vote::granted_if(holder.is_some()))
         }
+        Operation::Examine => now(backend.examine()).map(|_| Vote::Granted),
     }
 }
 
@@ -68,6 +78,9 @@ fn is_harmless(words: &[String], operation: Operation, value: &LockValue) -> boo
         (Operation::Acquire, ["MSETEX", count, pairs @ .., "NX", "PX", "1000"]) => {
             *count == (pairs.len() / 2).to_string() && pairs.chunks(2).all(|pair| pair[1] == value)
         }
+        (Operation::AcquireFenced, ["EVAL" | "EVALSHA", .., it, "1000", "7", "0", _]) => {
+            *it == value
+        }
         (Operation::Release, ["DELEX", _, "IFEQ", it] | ["DELIFEQ", _, it])
         | (Operation::Release, ["EVAL" | "EVALSHA", .., it])
         | (Operation::Acquire | Operation::Extend, ["EVAL" | "EVALSHA", .., it, "1000"]) => {
@@ -79,6 +92,13 @@ fn is_harmless(words: &[String], operation: Operation, value: &LockValue) -> boo
         }
         (Operation::Extend | Operation::Inspect, ["PTTL", _]) => true,
         (Operation::Inspect, ["GET", _]) => true,
+        (Operation::Examine, ["INFO", "server" | "replication"]) => true,
+        (Operation::Examine, ["EVAL" | "EVALSHA", _, "1", "redlock:guard", identity]) => {
+            // Without a run the server could not be told from another.
+            identity
+                .split_once(' ')
+                .is_some_and(|(run, _)| !run.is_empty())
+        }
         _ => false,
     }
 }
@@ -146,6 +166,24 @@ proptest! {
         prop_assert_eq!(backend.keys(&resources).collect::<Vec<_>>(), expected);
     }
 
+    #[test]
+    fn a_fence_is_in_the_slot_of_its_resource(
+        prefix in "([ab]{1,3}|\\{[ab]{1,2}\\})?:?",
+        name in prop_oneof!["[a-c:]{1,6}", "[a-c]{0,2}\\{[a-c]{1,2}\\}[{}a-c]{0,3}", "[^{}]{1,8}"],
+    ) {
+        let resources = Resources::new([name]).expect("a name");
+        let backend = RedisBackend::new(Anything::new(Vec::new())).key_prefix(&prefix);
+        let value = LockValue::random();
+        let _ = ask(&backend, Operation::AcquireFenced, &resources, &value);
+        let asked = backend.client().take_asked();
+        let (words, _) = asked.first().expect("it asks");
+        let keys = &words[3..5];
+        prop_assert_ne!(&keys[0], &keys[1]);
+        prop_assert!(keys.iter().all(|key| key.starts_with(&prefix)), "{:?}", keys);
+        let together = Resources::new(keys.to_vec()).expect("two keys");
+        prop_assert!(same_slot("", &together).is_ok(), "{:?}", keys);
+    }
+
     /// Several operations, as what one learns of the server guides the next.
     #[test]
     fn whatever_a_server_answers_a_vote_is_what_it_said(
@@ -172,8 +210,20 @@ proptest! {
             }
             let granted = is_granted(&asked, operation, keys);
             prop_assert_eq!(matches!(vote, Ok(Vote::Granted)), granted, "{:?}: {:?}", vote, asked);
-            if let Err(error) = vote && !error.may_have_happened() {
-                let reads = ["PTTL", "GET", "CLUSTER"];
+            let last = asked.last().map(|(_, answer)| answer);
+            let refused_token = match (operation, last) {
+                (Operation::AcquireFenced, Some(Answer::Reply(Reply::Integer(next @ 2..)))) => {
+                    Some(FencingToken::new(next.unsigned_abs()))
+                }
+                _ => None,
+            };
+            let next_token = vote.as_ref().err().and_then(BackendError::next_token);
+            prop_assert_eq!(next_token, refused_token, "{:?}: {:?}", vote, asked);
+            if let Err(error) = vote
+                && !error.may_have_happened()
+                && error.kind() != BackendErrorKind::TokenRefused
+            {
+                let reads = ["PTTL", "GET", "CLUSTER", "INFO"];
                 let mut writes = asked.iter().filter(|(words, _)| !reads.contains(&words[0].as_str()));
                 prop_assert!(writes.all(|(_, answer)| answer.refuses()), "{}: {:?}", error, asked);
             }

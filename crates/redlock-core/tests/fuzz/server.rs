@@ -54,8 +54,16 @@ pub fn reply() -> impl Strategy<Value = Reply> {
         1 => any::<Vec<u8>>().prop_map(|bytes| Reply::Bulk(bytes.into())),
         1 => prop::sample::select(vec!["OK", "1", ":1", "+OK"])
             .prop_map(|text| Reply::Bulk(RawValue::from(text))),
+        3 => info().prop_map(|text| Reply::Bulk(RawValue::from(text))),
         1 => text().prop_map(Reply::Other),
     ]
+}
+
+/// What INFO may tell.
+fn info() -> impl Strategy<Value = String> {
+    let line = "(#[A-Za-z ]{0,8}|(run_id|master_replid|:|[a-z_]{0,8}):?[ -~]{0,12}|run_id:[0-9a-f]{4}|\\PC{0,8})";
+    prop::collection::vec((line, "\r?\n?"), 0..8)
+        .prop_map(|lines| lines.into_iter().map(|(line, end)| line + &end).collect())
 }
 
 fn error() -> impl Strategy<Value = String> {
