@@ -85,6 +85,9 @@ pub struct Script {
     pub answers: Vec<Answer>,
 }
 
+/// What is said before a script is looked at.
+pub type First = Box<dyn Fn(&[String]) -> Option<Vec<u8>> + Send + Sync>;
+
 /// What a [script](Script) has done so far.
 #[derive(Debug)]
 pub struct Played {
@@ -102,6 +105,15 @@ impl Script {
     ///
     /// When it cannot listen.
     pub async fn start(self) -> io::Result<(Hostile, Arc<Mutex<Played>>)> {
+        self.start_behind(Box::new(|_| None)).await
+    }
+
+    /// A server that plays it to those commands to which `first` has no reply.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start_behind(self, first: First) -> io::Result<(Hostile, Arc<Mutex<Played>>)> {
         let played = Arc::new(Mutex::new(Played {
             handshake: self.handshake.clone().into(),
             answers: self.answers.clone().into(),
@@ -109,7 +121,11 @@ impl Script {
             log: Vec::new(),
         }));
         let shared = Arc::clone(&played);
-        let server = Hostile::start(move |words| lock(&shared).answer(words)).await?;
+        let server = Hostile::start(move |words| match first(&words) {
+            Some(reply) => vec![Act::Send(reply)],
+            None => lock(&shared).answer(words),
+        });
+        let server = server.await?;
         Ok((server, played))
     }
 }
@@ -391,4 +407,32 @@ fn one() -> impl Strategy<Value = Vec<u8>> {
         reply(),
         error(),
     ]
+}
+
+/// What a sentinel says that names a master at this port, of this epoch; nothing to what else it is asked.
+#[must_use]
+pub fn sentinel(words: &[String], port: u16, epoch: u64) -> Option<Vec<u8>> {
+    let words: Vec<_> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let reply = match &words[..] {
+        ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", _] => {
+            format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&port.to_string()))
+        }
+        ["SENTINEL", "MASTER", _] => {
+            format!("*2\r\n{}{}", bulk("config-epoch"), bulk(&epoch.to_string()))
+        }
+        ["SUBSCRIBE", channels @ ..] => {
+            let one = |(index, channel): (usize, &&str)| {
+                format!(
+                    "*3\r\n$9\r\nsubscribe\r\n{}:{}\r\n",
+                    bulk(&channel.to_lowercase()),
+                    index + 1
+                )
+            };
+            channels.iter().enumerate().map(one).collect()
+        }
+        _ => return None,
+    };
+    Some(reply.into_bytes())
 }

@@ -2,18 +2,24 @@
 //! only by the reply that means it, and once the server is honest the node works again.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use proptest::{prelude::*, test_runner::TestCaseError};
 use redlock::{
-    FredNode, LockBackend, LockValue, RedisNode, Resources, Vote,
+    FredNode, LockBackend, LockValue, RedisNode, Resources, SentinelNode, Vote,
     fred::fred::types::{RespVersion, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
-use redlock_test::{hostile::Hostile, server::RedisServer};
-use tests::hostile::{Answer, Played, Script, config, lock, panics, script};
+use redlock_test::{
+    hostile::{Act, Hostile},
+    server::RedisServer,
+};
+use tests::hostile::{Answer, Played, Script, config, greeting, lock, panics, script, sentinel};
 use tokio::time::{Instant, sleep, timeout};
 
 const CONNECT: Duration = Duration::from_millis(200);
@@ -188,4 +194,65 @@ proptest! {
             settings.config(config).expect("an address")
         }))?;
     }
+
+    #[test]
+    fn of_a_master_that_an_honest_sentinel_names(script in script(), operations in operations()) {
+        run(async {
+            let panicked = panics();
+            let (master, played) = script.start().await.expect("it listens");
+            let port = master.address().port();
+            let names = Hostile::start(move |words| honest_sentinel(&words, port)).await;
+            let sentinel = names.expect("it listens");
+            let node = sentinel_node(&sentinel);
+            votes_are_what_was_said(&node, &played, operations).await?;
+            master.lead_to(honest().address());
+            works_again(&node).await?;
+            prop_assert_eq!(panics(), panicked, "something panicked");
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn whose_sentinel_is_hostile(script in script(), operations in operations()) {
+        run(async {
+            let panicked = panics();
+            let port = honest().address().port();
+            let is_honest = Arc::new(AtomicBool::new(false));
+            let switch = Arc::clone(&is_honest);
+            let first = move |words: &[String]| {
+                let honest = switch.load(SeqCst).then(|| sentinel(words, port, 1_000_000));
+                honest.flatten()
+            };
+            // It could not become honest with it.
+            let unasked = Vec::new();
+            let script = Script { unasked, ..script };
+            let (server, _) = script.start_behind(Box::new(first)).await.expect("it listens");
+            let node = sentinel_node(&server);
+            let resources = Resources::new(["a"]).expect("a name");
+            for (operation, _) in operations {
+                let value = LockValue::random();
+                let vote = timeout(BOUND, ask(&node, operation, &resources, &value)).await;
+                prop_assert_eq!(vote, Ok(None), "no master was named");
+            }
+            is_honest.store(true, SeqCst);
+            works_again(&node).await?;
+            prop_assert_eq!(panics(), panicked, "something panicked");
+            Ok(())
+        })?;
+    }
+}
+
+fn sentinel_node(sentinel: &Hostile) -> SentinelNode {
+    let settings = RedisNode::builder()
+        .connect_timeout(CONNECT)
+        .response_timeout(RESPONSE);
+    let builder = SentinelNode::builder().settings(settings);
+    builder.open([sentinel.url()], "locks").expect("a URL")
+}
+
+fn honest_sentinel(words: &[String], port: u16) -> Vec<Act> {
+    let what = words.get(1).map(String::as_str);
+    let named = sentinel(words, port, 1);
+    let reply = named.or_else(|| greeting(words.first()?, what, false));
+    reply.map(Act::Send).into_iter().collect()
 }
