@@ -112,7 +112,12 @@ fn is_granted(asked: &[(Vec<String>, Answer)], operation: Operation, keys: usize
     match (operation, words[0].as_str()) {
         (Operation::Acquire | Operation::Extend, "SET") => last.is(&Reply::Ok),
         (Operation::Acquire, "MSETEX") => last.is(&Reply::Integer(1)),
-        (Operation::Acquire | Operation::Extend, "EVAL" | "EVALSHA") => last.is(&Reply::Integer(1)),
+        (Operation::Acquire | Operation::AcquireFenced | Operation::Extend, "EVAL" | "EVALSHA") => {
+            last.is(&Reply::Integer(1))
+        }
+        (Operation::Examine, "EVAL" | "EVALSHA") => {
+            matches!(last, Answer::Reply(Reply::Integer(0..)))
+        }
         (Operation::Release, "EVAL" | "EVALSHA") => last.is(&Reply::Integer(count)),
         (Operation::Release, way) => {
             let deleted = asked.iter().rev().take(keys);
@@ -241,4 +246,13 @@ fn a_release_of_which_a_part_is_unknown_is_unknown() {
     let resources = Resources::new(["a", "b"]).expect("names");
     let error = now(backend.release(&resources, &LockValue::random())).expect_err("no vote");
     assert!(error.may_have_happened(), "{error}");
+}
+
+#[test]
+fn a_server_that_does_not_name_its_run_cannot_be_known() {
+    let info = || Answer::Reply(Reply::Bulk("# Server\r\nrun_id:\r\n".into()));
+    let answers = vec![info(), info(), Answer::Reply(Reply::Integer(1_000_000))];
+    let backend = RedisBackend::new(Anything::new(answers));
+    let error = now(backend.examine()).expect_err("it may be any");
+    assert_eq!(error.kind(), BackendErrorKind::Unsupported);
 }

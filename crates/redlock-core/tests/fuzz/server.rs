@@ -49,7 +49,8 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         2 => Just(Reply::Ok),
         2 => Just(Reply::Nil),
-        4 => (-3..4_i64).prop_map(Reply::Integer),
+        2 => Just(Reply::Integer(1)),
+        3 => (-3..4_i64).prop_map(Reply::Integer),
         1 => any::<i64>().prop_map(Reply::Integer),
         1 => any::<Vec<u8>>().prop_map(|bytes| Reply::Bulk(bytes.into())),
         1 => prop::sample::select(vec!["OK", "1", ":1", "+OK"])
