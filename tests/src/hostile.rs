@@ -436,3 +436,12 @@ pub fn sentinel(words: &[String], port: u16, epoch: u64) -> Option<Vec<u8>> {
     };
     Some(reply.into_bytes())
 }
+
+impl Script {
+    /// Those of its answers that are one whole reply each.
+    #[must_use]
+    pub fn whole_answers(&self) -> Vec<Vec<u8>> {
+        let whole = self.answers.iter().filter(|it| it.reply == Replies::One);
+        whole.map(Answer::bytes).collect()
+    }
+}
