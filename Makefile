@@ -2,8 +2,11 @@
 # make test    all tests, on real servers
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
 # make bench   the benches
+# make fuzz    what tests invent, CASES times (100000); hostile servers one in sixteen of that
 
-.PHONY: setup test lint bench
+CASES ?= 100000
+
+.PHONY: setup test lint bench fuzz
 
 setup:
 	@.ci/setup
@@ -18,3 +21,10 @@ lint:
 
 bench: setup
 	cargo bench --workspace
+
+fuzz: export PROPTEST_CASES = $(CASES)
+fuzz: setup
+	cargo test --package redlock-core --test fuzz
+	cargo test --package redlock-sentinel --lib fuzz
+	cargo test --package redlock-cli --bins fuzz
+	cargo test --package tests --test hostile
