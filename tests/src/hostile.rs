@@ -17,18 +17,14 @@ use redlock_test::hostile::{Act, Hostile};
 /// The one reply that grants a `SET`, and the one that grants a script on one resource.
 const GRANTS: [&[u8]; 2] = [b"+OK\r\n", b":1\r\n"];
 
-/// One case in so many of those that other tests invent, as each takes some network and some waiting.
-const SHARE: u32 = 16;
-
-/// How many servers a test invents.
+/// Invents some servers, as each takes some network and some waiting; `PROPTEST_CASES` of them if that is set.
 #[must_use]
 pub fn config() -> Config {
-    let all = Config::default();
     Config {
-        cases: (all.cases / SHARE).max(1),
+        cases: 64,
         max_shrink_iters: 200,
         failure_persistence: None,
-        ..all
+        ..Config::default()
     }
 }
 
