@@ -160,7 +160,10 @@ pub fn greeting(name: &str, what: Option<&str>, resp3: bool) -> Option<Vec<u8>> 
         ("PING", _) => b"+PONG\r\n",
         ("CLIENT", Some("ID")) => b":7\r\n",
         ("CLIENT" | "SELECT" | "AUTH", _) => b"+OK\r\n",
-        ("INFO", _) => b"$21\r\nredis_version:7.0.15\n\r\n",
+        ("INFO", Some("server")) if resp3 => {
+            b"=40\r\ntxt:redis_version:7.0.15\r\nrun_id:0123abc\r\n"
+        }
+        ("INFO", _) => b"$36\r\nredis_version:7.0.15\r\nrun_id:0123abc\r\n",
         ("ROLE", _) => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
         _ => return None,
     };

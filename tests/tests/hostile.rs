@@ -11,7 +11,8 @@ use std::{
 
 use proptest::{prelude::*, test_runner::TestCaseError};
 use redlock::{
-    FredNode, LockBackend, LockValue, RedisNode, Resources, SentinelNode, Vote,
+    FencingToken, FredNode, LockBackend, LockValue, Proposal, RedisNode, RedisNodeBuilder,
+    Resources, SentinelNode, Vote,
     fred::fred::types::{RespVersion, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
@@ -33,17 +34,28 @@ const RECOVERY: Duration = Duration::from_secs(8);
 
 const TTL: Duration = Duration::from_secs(20);
 
+/// Has every connection examined, and lets a server vote as soon as it has been.
+const GUARD: Duration = Duration::from_millis(1);
+
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Acquire,
+    AcquireFenced,
     Extend,
     Release,
     Inspect,
 }
 
 fn operations() -> impl Strategy<Value = Vec<(Operation, usize)>> {
-    use Operation::{Acquire, Extend, Inspect, Release};
-    let operation = prop::sample::select(vec![Acquire, Acquire, Extend, Release, Inspect]);
+    use Operation::{Acquire, AcquireFenced, Extend, Inspect, Release};
+    let operation = prop::sample::select(vec![
+        Acquire,
+        Acquire,
+        AcquireFenced,
+        Extend,
+        Release,
+        Inspect,
+    ]);
     prop::collection::vec((operation, 1..3_usize), 1..6)
 }
 
@@ -55,6 +67,11 @@ async fn ask(
 ) -> Option<Vote> {
     match operation {
         Operation::Acquire => node.acquire(resources, value, TTL).await.ok(),
+        Operation::AcquireFenced => {
+            let proposal = Proposal::new(FencingToken::new(7), None);
+            let asked = node.acquire_fenced(resources, value, TTL, proposal);
+            asked.await.ok()
+        }
         Operation::Extend => node.extend(resources, value, TTL).await.ok(),
         Operation::Release => node.release(resources, value).await.ok(),
         Operation::Inspect => {
@@ -79,7 +96,7 @@ fn is_justified(played: &Played, from: usize, operation: Operation, keys: usize)
         // An acquire that is in doubt is released meanwhile.
         let ours = |words: &[String]| {
             let last = words.last().map(String::as_str);
-            matches!(last, Some("20000" | "KEEPTTL"))
+            matches!(last, Some("20000" | "KEEPTTL" | "300000000"))
         };
         let last = asked.rev().find(|(words, _)| ours(words));
         last.is_some_and(|(words, answer)| {
@@ -165,32 +182,37 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn over_a_connection_of_redis_rs(script in script(), operations in operations()) {
+    fn over_a_connection_of_redis_rs(
+        script in script(), operations in operations(), guarded: bool,
+    ) {
         run(outlives(script, operations, |server| {
-            let settings = RedisNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
-            settings.open(server.url()).expect("a URL")
+            settings(guarded).open(server.url()).expect("a URL")
         }))?;
     }
 
     #[test]
-    fn over_a_pool_of_redis_rs(script in script(), operations in operations()) {
+    fn over_a_pool_of_redis_rs(
+        script in script(), operations in operations(), guarded: bool,
+    ) {
         run(outlives(script, operations, |server| {
             let mut config = Config::from_url(server.url());
             config.pool = Some(PoolConfig::new(2));
             let pool = config.create_pool(Some(Runtime::Tokio1)).expect("a URL");
-            let settings = RedisNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
-            settings.pool(pool)
+            settings(guarded).pool(pool)
         }))?;
     }
 
     #[test]
-    fn over_fred(script in script(), operations in operations()) {
+    fn over_fred(
+        script in script(), operations in operations(), guarded: bool,
+    ) {
         run(outlives(script.clone(), operations, |server| {
             let mut config = FredConfig::from_url(&server.url()).expect("a URL");
             if script.resp3 {
                 config.version = RespVersion::RESP3;
             }
             let settings = FredNode::builder().connect_timeout(CONNECT).response_timeout(RESPONSE);
+            let settings = if guarded { settings.restart_guard(GUARD) } else { settings };
             settings.config(config).expect("an address")
         }))?;
     }
@@ -242,11 +264,19 @@ proptest! {
     }
 }
 
-fn sentinel_node(sentinel: &Hostile) -> SentinelNode {
+fn settings(guarded: bool) -> RedisNodeBuilder {
     let settings = RedisNode::builder()
         .connect_timeout(CONNECT)
         .response_timeout(RESPONSE);
-    let builder = SentinelNode::builder().settings(settings);
+    if guarded {
+        settings.restart_guard(GUARD)
+    } else {
+        settings
+    }
+}
+
+fn sentinel_node(sentinel: &Hostile) -> SentinelNode {
+    let builder = SentinelNode::builder().settings(settings(false));
     builder.open([sentinel.url()], "locks").expect("a URL")
 }
 
