@@ -217,6 +217,7 @@ pub fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         6 => prop::sample::select(&GRANTS[..]).prop_map(|grant| Answer::plain(grant.to_vec())),
         2 => prop::sample::select(&REFUSALS[..]).prop_map(|nil| Answer::plain(nil.into())),
+        2 => prop::sample::select(&LOOKALIKES[..]).prop_map(|it| Answer::plain(it.into())),
         4 => reply().prop_map(Answer::plain),
         3 => error().prop_map(Answer::plain),
         4 => wild().prop_map(|(reply, acts)| Answer { acts, reply }),
@@ -244,6 +245,16 @@ const LOOKALIKES: [&str; 16] = [
     "*1\r\n+OK\r\n",
     "~1\r\n:1\r\n",
 ];
+
+/// Servers each of which answers everything by one and the same reply that looks like a grant and is none.
+pub fn lookalikes() -> impl Iterator<Item = Script> {
+    LOOKALIKES.iter().map(|reply| Script {
+        resp3: true,
+        unasked: Vec::new(),
+        handshake: Vec::new(),
+        answers: vec![Answer::plain(reply.as_bytes().to_vec()); 20],
+    })
+}
 
 /// Frames that promise more than there is, or make no sense.
 const BROKEN: [&str; 30] = [

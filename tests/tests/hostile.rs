@@ -20,7 +20,9 @@ use redlock_test::{
     hostile::{Act, Hostile},
     server::RedisServer,
 };
-use tests::hostile::{Answer, Played, Script, config, greeting, lock, panics, script, sentinel};
+use tests::hostile::{
+    Answer, Played, Script, config, greeting, lock, lookalikes, panics, script, sentinel,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 const CONNECT: Duration = Duration::from_millis(200);
@@ -176,6 +178,32 @@ fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), Test
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
     RUNTIME.get_or_init(runtime).block_on(test)
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_grant_grants_nothing() {
+    use Operation::{Acquire, AcquireFenced, Extend, Release};
+    for script in lookalikes() {
+        let (server, played) = script.start().await.expect("it listens");
+        let fred = FredConfig::from_url(&server.url()).expect("a URL");
+        let nodes: [&dyn LockBackend; 2] = [
+            &settings(false).open(server.url()).expect("a URL"),
+            &FredNode::builder().config(fred).expect("an address"),
+        ];
+        let single = Resources::new(["a"]).expect("a name");
+        for node in nodes {
+            for operation in [Acquire, AcquireFenced, Extend, Release] {
+                let vote = ask(node, operation, &single, &LockValue::random()).await;
+                let asked = &lock(&played).log;
+                assert_ne!(
+                    vote,
+                    Some(Vote::Granted),
+                    "{node:?}: {operation:?} by {asked:?}"
+                );
+            }
+        }
+        assert!(!lock(&played).log.is_empty(), "nobody asked");
+    }
 }
 
 proptest! {
