@@ -3,8 +3,11 @@
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
 # make model   every configuration of the model, one line each; MODEL=large: larger ones, MODEL=name: with its steps
 # make bench   the benches
+# make fuzz    what tests invent, CASES times (100000); a hostile server once in 100 times
 
-.PHONY: setup test lint model bench
+CASES ?= 100000
+
+.PHONY: setup test lint model bench fuzz
 
 setup:
 	@.ci/setup
@@ -22,3 +25,10 @@ model:
 
 bench: setup
 	cargo bench --workspace
+
+fuzz: setup
+	PROPTEST_CASES=$(CASES) cargo test --package redlock-core --test fuzz
+	PROPTEST_CASES=$(CASES) cargo test --package redlock-sentinel --lib belief::fuzz
+	PROPTEST_CASES=$(CASES) cargo test --package redlock-cli --bins fuzz -- --skip health
+	PROPTEST_CASES=$$(($(CASES) / 100)) cargo test --package redlock-cli --bins health::server::fuzz
+	PROPTEST_CASES=$$(($(CASES) / 100)) cargo test --package tests --test hostile

@@ -81,3 +81,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Man(Man),
 }
+
+#[cfg(test)]
+mod fuzz;

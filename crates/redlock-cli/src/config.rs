@@ -198,6 +198,8 @@ fn config(message: impl std::fmt::Display) -> Failure {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -216,3 +216,6 @@ fn sentinels(sentinels: &Members<'_>, credentials: &Credentials) -> Result<Node,
 fn reason(error: impl Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod fuzz;
