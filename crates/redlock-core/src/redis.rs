@@ -35,7 +35,7 @@ use async_trait::async_trait;
 
 use crate::{
     BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
-    Proposal, RawValue, Resources, Vote,
+    NextToken, Proposal, RawValue, Resources, Vote,
     capabilities::{Way, no_way},
     fencing::micros,
     hash_slot::fence_of,
@@ -461,21 +461,22 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         let mut keys: Vec<_> = self.keys(resources).collect();
         let fences = resources.iter().map(|name| fence_of(&self.prefix, name));
         keys.extend(fences.map(Cow::Owned));
-        let [px, token, keep_for, tolerance] = [
+        let [px, token, keep_for, tolerance, lead] = [
             whole_millis(ttl),
             proposal.token().get(),
             proposal.keep_for().map(whole_millis).unwrap_or_default(),
             micros(CLOCK_TOLERANCE),
+            micros(proposal.lead()),
         ]
         .map(|number| number.to_string());
-        let args = [value.as_str(), &px, &token, &keep_for, &tolerance];
-        match self.run(&ACQUIRE_FENCED, &keys, &args).await? {
+        let args = [value.as_str(), &px, &token, &keep_for, &tolerance, &lead];
+        let answer = self.run(&ACQUIRE_FENCED, &keys, &args).await?;
+        let token = FencingToken::new(answer.unsigned_abs());
+        match answer {
             0 => Ok(Vote::Refused),
             1 => Ok(Vote::Granted),
-            next => match u64::try_from(next) {
-                Ok(next) => Err(BackendError::token_refused(FencingToken::new(next))),
-                Err(_) => Err(Reply::Integer(next).unexpected()),
-            },
+            2.. => Err(BackendError::token_refused(NextToken::Clock(token))),
+            _ => Err(BackendError::token_refused(NextToken::Fence(token))),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use redlock_core::{
-    BackendError, BackendErrorKind, FencingToken, LockBackend, LockValue, Proposal, Resources,
-    Vote,
+    BackendError, BackendErrorKind, FencingToken, LockBackend, LockValue, NextToken, Proposal,
+    Resources, Vote,
     redis::{Capabilities, RedisBackend, Reply, same_slot},
 };
 
@@ -69,6 +69,10 @@ fn ask(
 }
 
 /// Whether this command can change nothing but what the operation is meant to change.
+#[expect(
+    clippy::match_same_arms,
+    reason = "each operation has its own commands"
+)]
 fn is_harmless(words: &[String], operation: Operation, value: &LockValue) -> bool {
     let value = value.as_str();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -78,18 +82,20 @@ fn is_harmless(words: &[String], operation: Operation, value: &LockValue) -> boo
         (Operation::Acquire, ["MSETEX", count, pairs @ .., "NX", "PX", "1000"]) => {
             *count == (pairs.len() / 2).to_string() && pairs.chunks(2).all(|pair| pair[1] == value)
         }
-        (Operation::AcquireFenced, ["EVAL" | "EVALSHA", .., it, "1000", "7", "0", _]) => {
+        (Operation::AcquireFenced, ["EVAL" | "EVALSHA", .., it, "1000", "7", "0", _, _]) => {
             *it == value
         }
-        (Operation::Release, ["DELEX", _, "IFEQ", it] | ["DELIFEQ", _, it])
-        | (Operation::Release, ["EVAL" | "EVALSHA", .., it])
+        (
+            Operation::Release,
+            ["DELEX", _, "IFEQ", it] | ["DELIFEQ", _, it] | ["EVAL" | "EVALSHA", .., it],
+        )
         | (Operation::Acquire | Operation::Extend, ["EVAL" | "EVALSHA", .., it, "1000"]) => {
             *it == value
         }
-        (Operation::Extend, ["SET", _, it, "IFEQ", same, "KEEPTTL"])
-        | (Operation::Extend, ["SET", _, it, "IFEQ", same, "PX", "1000"]) => {
-            *it == value && *same == value
-        }
+        (
+            Operation::Extend,
+            ["SET", _, it, "IFEQ", same, "KEEPTTL"] | ["SET", _, it, "IFEQ", same, "PX", "1000"],
+        ) => *it == value && *same == value,
         (Operation::Extend | Operation::Inspect, ["PTTL", _]) => true,
         (Operation::Inspect, ["GET", _]) => true,
         (Operation::Examine, ["INFO", "server" | "replication"]) => true,
@@ -217,8 +223,13 @@ proptest! {
             prop_assert_eq!(matches!(vote, Ok(Vote::Granted)), granted, "{:?}: {:?}", vote, asked);
             let last = asked.last().map(|(_, answer)| answer);
             let refused_token = match (operation, last) {
-                (Operation::AcquireFenced, Some(Answer::Reply(Reply::Integer(next @ 2..)))) => {
-                    Some(FencingToken::new(next.unsigned_abs()))
+                (Operation::AcquireFenced, Some(Answer::Reply(Reply::Integer(next)))) => {
+                    let token = FencingToken::new(next.unsigned_abs());
+                    match next {
+                        0 | 1 => None,
+                        2.. => Some(NextToken::Clock(token)),
+                        _ => Some(NextToken::Fence(token)),
+                    }
                 }
                 _ => None,
             };
