@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    process::ExitCode,
+    process::{ExitCode, exit},
 };
 
 use redlock::{Error, InvalidRequest, Resources};
@@ -53,7 +53,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "71",
-        "the operating system refused, for example to start a process",
+        "the operating system refused, for example to start or end a process",
     ),
     (
         "74",
@@ -126,6 +126,18 @@ impl Failure {
             self.code = code;
         }
         self
+    }
+
+    /// With another message and the same code.
+    pub(crate) fn because(mut self, message: impl Display) -> Self {
+        self.message = message.to_string();
+        self
+    }
+
+    /// Ends the process without another look at anything that goes on.
+    pub(crate) fn exit(&self) -> ! {
+        let _ = self.report();
+        exit(i32::from(self.code))
     }
 
     /// Says it in one line, and gives the code to exit with. What is to count as success needs no words.

@@ -10,11 +10,13 @@ mod commands;
 mod config;
 mod exit;
 mod health;
+mod inner;
 mod inspection;
 mod job;
 mod log;
 mod node;
 mod patience;
+mod processes;
 mod screen;
 mod session;
 mod signals;
@@ -34,6 +36,9 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = inner::play() {
+        return code;
+    }
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),

@@ -1,6 +1,6 @@
 //! `redlock run`.
 
-use std::{ffi::OsString, io::ErrorKind, process::Command, time::Duration};
+use std::{ffi::OsString, process::Command, time::Duration};
 
 use clap::Args;
 use redlock::{Error, KeptLock, Resources};
@@ -8,11 +8,12 @@ use redlock::{Error, KeptLock, Resources};
 use crate::{
     cli::Global,
     exit::{Code, Failure, quoted, say},
+    inner::trampoline,
     job::Job,
     patience::Patience,
     session,
     signals::{ENDING, Signals},
-    supervise::{Times, supervise},
+    supervise::{End, Times, supervise},
     waiting_line::WaitingLine,
     watchdog::Watchdog,
 };
@@ -66,11 +67,15 @@ impl Run {
                 .acquire(&redlock, &resources, self.ttl, &mut signals, line)
                 .await?;
             let kept = lock.keep_alive();
-            let ended = match self.start(&kept) {
+            let end = match self.start(&kept) {
                 Ok(job) => supervise(job, &mut signals, &kept.signal(), self.times()).await,
-                Err(failure) => Err(failure),
+                Err(failure) => End::Gone(Err(failure)),
             };
-            release(kept, ended).await
+            match end {
+                End::Gone(ended) => release(kept, ended).await,
+                // Who goes on must not see the lock released: it ends with its ttl, and with us its extensions.
+                End::Stubborn(failure) => failure.exit(),
+            }
         })
     }
 
@@ -83,25 +88,22 @@ impl Run {
     }
 
     fn start(&self, kept: &KeptLock) -> Result<Job, Failure> {
-        let mut command = self.command();
+        let value = kept.value().as_str();
+        let mut command = trampoline(&self.command())?;
         command
             .env("REDLOCK_RESOURCE", kept.resources().join("\n"))
-            .env("REDLOCK_VALUE", kept.value().as_str());
-        let watchdog = Watchdog::start()
-            .map_err(|error| Failure::new(Code::System, format_args!("/bin/sh: {error}")))?;
+            .env("REDLOCK_VALUE", value);
+        let watchdog = Watchdog::start()?;
         // We may have stood still since it was granted.
         if kept.validity() <= self.times().margin {
             let message = "the lock was lost before the command was started";
             return Err(Failure::new(Code::Lost, message));
         }
-        Job::start(&mut command, watchdog).map_err(|error| {
-            let code = match error.kind() {
-                ErrorKind::NotFound => Code::NotFound,
-                _ => Code::NotExecutable,
-            };
-            let program = command.get_program().display();
-            Failure::new(code, format_args!("{program}: {error}"))
-        })
+        Ok(Job::start(
+            &mut command,
+            format!("REDLOCK_VALUE={value}"),
+            watchdog,
+        )?)
     }
 
     fn command(&self) -> Command {
