@@ -61,7 +61,8 @@ impl Fixture {
     /// Runs a script as nobody, of which a process of root stays behind.
     fn run(&self, ttl: &str, script: &str) -> (Output, i32) {
         let script = format!(
-            "{}/setpriv --reuid=0 sleep 60 >&- 2>&- & echo $! >$1; {script}",
+            "{}/setpriv --reuid=0 sh -c 'echo $$ >$1; exec sleep 60' sh $1 >&- 2>&- & \
+             while [ ! -s $1 ]; do sleep 0.05; done; {script}",
             self.directory.path().display()
         );
         let args = [
