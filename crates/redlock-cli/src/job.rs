@@ -1,6 +1,6 @@
 //! A command in a process group of its own, which never outlives us.
 
-use std::{io, os::unix::process::CommandExt, process::Command};
+use std::{io, os::unix::process::CommandExt, process::Command, thread::sleep, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -12,6 +12,9 @@ use rustix::{
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::{exit::signal_code, processes::descendants, terminal::Terminal, watchdog::Watchdog};
+
+/// Between two attempts to read from a terminal that is another's.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A running command, and whatever it starts.
 pub(crate) struct Job {
@@ -130,12 +133,13 @@ impl Job {
         };
         let mut wants_it = matches!(signal, Signal::TTIN | Signal::TTOU);
         if !(wants_it && terminal.is_ours()) {
-            // One that asks for the terminal asks whoever runs us.
-            let stop = if wants_it { signal } else { Signal::STOP };
             wants_it |= terminal.is_with(self.group);
             terminal.take_from(self.group);
-            let _ = kill_process_group(getpgrp(), stop);
-            // Here we are continued.
+            // Stops us as well, unless nobody is there who could have us continue, as a shell would: we have no
+            // handler for it.
+            let _ = kill_process_group(getpgrp(), Signal::TTIN);
+            // Here we are continued. If we were not stopped, this keeps us from asking all the time.
+            sleep(PAUSE);
         }
         if wants_it && terminal.is_ours() {
             terminal.give_to(self.group);

@@ -29,6 +29,7 @@ mod watchdog;
 use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
+use nix::sys::signal::SigSet;
 
 use crate::{
     cli::Cli,
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
     if let Some(code) = inner::play() {
         return code;
     }
+    // Whoever started us may have blocked what we are to be told by, such as that a child has ended.
+    let _ = SigSet::all().thread_unblock();
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),

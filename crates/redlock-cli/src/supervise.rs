@@ -1,6 +1,9 @@
 //! Staying with a command until nobody is left of it, and no longer than its lock.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::{pending, ready},
+    time::Duration,
+};
 
 use redlock::LostSignal;
 use rustix::process::Signal;
@@ -99,6 +102,11 @@ pub(crate) async fn supervise(
                 let late = times.margin.saturating_sub(lock.validity());
                 ending.ask(&job, times.grace.saturating_sub(late));
             }
+            // Only here, behind the look at the lock, which may have ended meanwhile.
+            () = ready(()), if stopped => {
+                stopped = false;
+                job.signal(Signal::CONT);
+            }
             () = ending.due() => {
                 if let Ending::Killed { .. } = ending {
                     break false;
@@ -115,11 +123,6 @@ pub(crate) async fn supervise(
                 }
             },
             signal = signals.next() => job.signal(signal),
-            // Only here, behind the look at the lock, which may have ended meanwhile.
-            () = sleep(LOOK), if stopped => {
-                stopped = false;
-                job.signal(Signal::CONT);
-            }
             () = sleep(LOOK), if looks => {}
         }
         if code.is_some() {
