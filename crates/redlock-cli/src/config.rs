@@ -1,7 +1,9 @@
 //! Which nodes? From `--node`, `--config`, `REDLOCK_NODES`, or a file: the first of them that is there.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -60,15 +62,15 @@ pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {
     if let Some(path) = &global.config {
         return from_file(path, &environment);
     }
-    if let Some(urls) = variable("REDLOCK_NODES") {
+    if let Some(urls) = variable("REDLOCK_NODES")? {
         let urls = split(&urls);
         return open(
             "REDLOCK_NODES",
             urls.iter().map(|url| (url.as_str(), &environment)),
         );
     }
-    if let Some(path) = variable("REDLOCK_CONFIG") {
-        return from_file(Path::new(&path), &environment);
+    if let Some(path) = path("REDLOCK_CONFIG") {
+        return from_file(&path, &environment);
     }
     match default_file().filter(|path| path.exists()) {
         Some(path) => from_file(&path, &environment),
@@ -130,14 +132,14 @@ fn open<'a>(
 }
 
 fn environment() -> Result<Credentials, Failure> {
-    let password = match variable("REDLOCK_PASSWORD") {
+    let password = match variable("REDLOCK_PASSWORD")? {
         Some(password) => Some(password),
-        None => variable("REDLOCK_PASSWORD_FILE")
-            .map(|path| read_password(Path::new(&path)))
+        None => path("REDLOCK_PASSWORD_FILE")
+            .map(|path| read_password(&path))
             .transpose()?,
     };
     Ok(Credentials {
-        username: variable("REDLOCK_USERNAME"),
+        username: variable("REDLOCK_USERNAME")?,
         password,
     })
 }
@@ -150,14 +152,20 @@ fn read_password(path: &Path) -> Result<String, Failure> {
 }
 
 /// One that is empty counts as not set.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    let value = env::var_os(name).map(OsString::into_string).transpose();
+    let value = value.map_err(|_| config(format_args!("{name}: what it is set to is no UTF-8")))?;
+    Ok(value.filter(|value| !value.is_empty()))
+}
+
+/// As a path it may be any bytes.
+fn path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os(name).filter(|value| !value.is_empty());
+    path.map(PathBuf::from)
 }
 
 fn default_file() -> Option<PathBuf> {
-    let directory = variable("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
+    let directory = path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")))?;
     Some(directory.join("redlock").join("config.toml"))
 }
 

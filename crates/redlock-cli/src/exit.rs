@@ -168,7 +168,7 @@ impl From<io::Error> for Failure {
 
 /// One line on standard error.
 pub(crate) fn say(message: &str) {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     // What a server says must not command a terminal.
     let message = visible(&message);
     let name = bold("redlock:", Colour::Red, &io::stderr());

@@ -26,7 +26,7 @@ mod terminal;
 mod waiting_line;
 mod watchdog;
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 use nix::sys::signal::SigSet;
@@ -70,6 +70,23 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // Behind an empty line stand tips and usage.
     let reason = text.split("\n\n").next().unwrap_or_default();
-    let reason = reason.trim_start_matches("error: ");
+    let reason = without_urls(reason.trim_start_matches("error: "), env::args_os());
     Failure::new(Code::Usage, format_args!("{reason}; see `redlock --help`")).report()
+}
+
+/// The text without those arguments that are a URL, which may contain a password.
+fn without_urls(text: &str, args: impl Iterator<Item = OsString>) -> String {
+    let mut text = text.to_owned();
+    for arg in args {
+        let arg = arg.to_string_lossy();
+        // As the value of an option it is quoted without that.
+        for url in [Some(&*arg), arg.split_once('=').map(|(_, value)| value)] {
+            let url = url.filter(|url| url.contains("://") || url.starts_with("unix:"));
+            if let Some((url, (scheme, _))) = url.and_then(|url| Some((url, url.split_once(':')?)))
+            {
+                text = text.replace(url, &format!("{scheme}:…"));
+            }
+        }
+    }
+    text
 }

@@ -7,7 +7,7 @@ use redlock::Resources;
 
 use crate::{
     cli::Global,
-    commands::print,
+    commands::{can_print, print},
     exit::Failure,
     patience::Patience,
     session,
@@ -42,6 +42,8 @@ pub(crate) struct Acquire {
 impl Acquire {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
         let resources = Resources::new(self.resources)?;
+        // Who does not want to know the value has a ttl in mind; a closed output is a mistake.
+        can_print()?;
         let (patience, line) = (self.patience, WaitingLine::new(global.verbose));
         let settings = |builder| patience.settings(builder);
         session::run(global, settings, async |redlock| {
