@@ -5,9 +5,10 @@ use std::{iter, time::Duration};
 use tracing::Instrument;
 
 use crate::{
-    Error, IntoResources, InvalidRequest, Lock, LockValue, Redlock, Resources,
+    Error, IntoResources, InvalidRequest, Lock, LockValue, Proposal, Redlock, Resources,
     claim::Claim,
     clock::{Instant, after, sleep},
+    fencing::PROPOSALS,
     invalid::check_ttl,
     quorum::Outcome,
     retry::{self, Retry},
@@ -163,6 +164,27 @@ impl Redlock {
     }
 
     async fn attempt(&self, resources: &Resources, ttl: Duration) -> Result<Lock, Error> {
+        let Some(proposer) = &self.0.proposer else {
+            return self.try_once(resources, ttl, None).await;
+        };
+        let mut proposal = proposer.propose();
+        for _ in 1..PROPOSALS {
+            let outcome = self.try_once(resources, ttl, Some(proposal)).await;
+            let votes = outcome.as_ref().err().and_then(Error::votes);
+            match votes.and_then(|votes| proposer.propose_again(proposal, votes)) {
+                Some(better) => proposal = better,
+                None => return outcome,
+            }
+        }
+        self.try_once(resources, ttl, Some(proposal)).await
+    }
+
+    async fn try_once(
+        &self,
+        resources: &Resources,
+        ttl: Duration,
+        proposal: Option<Proposal>,
+    ) -> Result<Lock, Error> {
         let start = Instant::now();
         let claim = Claim::new(self, resources, LockValue::random(), false);
         let valid_until = claim.valid_until(start, ttl);
@@ -171,12 +193,13 @@ impl Redlock {
         let deadline = lock.vote_deadline(start).min(after(start, ttl));
         // Of an outage every node's part is wanted.
         let at_once = |outcome| outcome != Outcome::Unreachable;
-        let mut round = lock.claim().ask(Operation::Acquire(ttl));
+        let mut round = lock.claim().ask(Operation::Acquire(ttl, proposal));
         let (outcome, votes) = round.decide(deadline, at_once).await;
         // What has not been answered goes on in the background.
         drop(round);
         if outcome == Outcome::Granted && lock.is_valid() {
             lock.granted(votes);
+            lock.fencing_token = proposal.map(|proposal| proposal.token());
             return Ok(lock);
         }
         lock.abandon(&votes).await;
@@ -190,8 +213,19 @@ impl Redlock {
 
     /// Refuses what makes no sense before anything is sent.
     pub(crate) fn check(&self, resources: &Resources, ttl: Duration) -> Result<(), InvalidRequest> {
-        check_ttl(ttl, self.0.settings.drift_factor)?;
+        self.check_ttl(ttl)?;
         self.check_resources(resources)
+    }
+
+    pub(crate) fn check_ttl(&self, ttl: Duration) -> Result<(), InvalidRequest> {
+        check_ttl(ttl, self.0.settings.drift_factor)?;
+        self.0.nodes.iter().try_for_each(|node| {
+            let max = node.backend.max_ttl().filter(|max| *max < ttl);
+            max.map_or(Ok(()), |max| {
+                let node = node.name.to_string();
+                Err(InvalidRequest::TtlBeyondGuard { ttl, max, node })
+            })
+        })
     }
 
     pub(crate) fn check_resources(&self, resources: &Resources) -> Result<(), InvalidRequest> {

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{Holder, LockValue, Resources};
+use crate::{FencingToken, Holder, LockValue, Proposal, Resources};
 
 /// Reaches one independent node and asks it for its vote.
 ///
@@ -34,6 +34,19 @@ use crate::{Holder, LockValue, Resources};
 /// 12. **Inspect tells who holds.** `inspect` answers which value the resource carries and for how long
 ///     still, or that it is free; what has expired holds nothing. It only reads: nothing is taken, freed,
 ///     prolonged or shortened by it. It is optional: a backend that cannot do it answers an error of the kind
+///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
+///
+/// 13. **A fenced acquire raises the fence.** `acquire_fenced` does as `acquire`, also where a resource is
+///     held, and stores the proposed token as the *fence* of every resource in the same step. It does so only
+///     for a token above all their fences, and otherwise changes nothing and answers
+///     [`token_refused`](BackendError::token_refused) with one that it would accept.
+/// 14. **A fence outlives its lock.** Nothing lowers it: no release, no expiry of the lock, no other acquire.
+///     It is forgotten after [`keep_for`](Proposal::keep_for), counted from the last token stored.
+/// 15. **A token keeps to the node's clock.** A token is refused as well that is further ahead of the node's own
+///     clock than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE), unless it is just above the fence, or further
+///     behind it, where a resource has no fence: [`Proposal::admit`] is the rule.
+/// 16. **Fencing is all or nothing.** A backend that [`supports_fencing`](Self::supports_fencing) does all of
+///     this; `acquire_fenced` of one that does not answers an error of the kind
 ///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
 ///
 /// Every operation needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
@@ -95,6 +108,32 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
         let _ = resource;
         let cause = "the backend cannot tell who holds a resource";
         Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+    }
+
+    /// As [`acquire`](Self::acquire), for a token that is above the fence of every resource, which it becomes.
+    ///
+    /// Optional: the default answers an error of the kind [`Unsupported`](BackendErrorKind::Unsupported).
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let _ = (resources, value, ttl, proposal);
+        let cause = "the backend has no fencing tokens";
+        Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+    }
+
+    /// Whether [`acquire_fenced`](Self::acquire_fenced) is implemented. A server may forbid it all the same.
+    fn supports_fencing(&self) -> bool {
+        false
+    }
+
+    /// The longest ttl for which this node may be asked, if there is one: a node that was forgetful counts again
+    /// when so much time has passed.
+    fn max_ttl(&self) -> Option<Duration> {
+        None
     }
 
     /// Where the node is, for people, without credentials: it names the node in every vote.
@@ -178,6 +217,27 @@ macro_rules! forward_backend {
                 $inner.inspect(resource).await
             }
 
+            async fn acquire_fenced(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+                ttl: ::std::time::Duration,
+                proposal: $crate::Proposal,
+            ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
+                let $this = self;
+                $inner.acquire_fenced(resources, value, ttl, proposal).await
+            }
+
+            fn supports_fencing(&self) -> bool {
+                let $this = self;
+                $inner.supports_fencing()
+            }
+
+            fn max_ttl(&self) -> ::std::option::Option<::std::time::Duration> {
+                let $this = self;
+                $inner.max_ttl()
+            }
+
             fn name(&self) -> ::std::option::Option<::std::borrow::Cow<'_, str>> {
                 let $this = self;
                 $inner.name()
@@ -218,6 +278,7 @@ impl Vote {
 pub struct BackendError {
     kind: BackendErrorKind,
     may_have_happened: bool,
+    next_token: Option<FencingToken>,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
@@ -233,6 +294,9 @@ pub enum BackendErrorKind {
     Server,
     /// The node or its backend cannot do this at all, or does not permit it.
     Unsupported,
+    /// The resources are free, but the fencing token that was proposed is not above their fences, or too far
+    /// from the node's clock.
+    TokenRefused,
 }
 
 impl BackendError {
@@ -244,6 +308,7 @@ impl BackendError {
         Self {
             kind,
             may_have_happened: true,
+            next_token: None,
             source: Some(source.into().into()),
         }
     }
@@ -254,6 +319,18 @@ impl BackendError {
         Self {
             kind: BackendErrorKind::Timeout,
             may_have_happened: true,
+            next_token: None,
+            source: None,
+        }
+    }
+
+    /// The fencing token was refused; the node would accept `next`. Nothing was executed.
+    #[must_use]
+    pub const fn token_refused(next: FencingToken) -> Self {
+        Self {
+            kind: BackendErrorKind::TokenRefused,
+            may_have_happened: false,
+            next_token: Some(next),
             source: None,
         }
     }
@@ -286,6 +363,13 @@ impl BackendError {
         self.source.as_deref()
     }
 
+    /// The fencing token that the node would accept, of an error of the kind
+    /// [`TokenRefused`](BackendErrorKind::TokenRefused).
+    #[must_use]
+    pub const fn next_token(&self) -> Option<FencingToken> {
+        self.next_token
+    }
+
     /// Whether what was asked may have happened all the same, now or later.
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
@@ -300,15 +384,17 @@ impl fmt::Display for BackendErrorKind {
             Self::Unreachable => "unreachable",
             Self::Server => "server error",
             Self::Unsupported => "unsupported",
+            Self::TokenRefused => "fencing token refused",
         })
     }
 }
 
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.kind),
-            None => self.kind.fmt(f),
+        match (&self.source, self.next_token) {
+            (Some(source), _) => write!(f, "{}: {source}", self.kind),
+            (None, Some(next)) => write!(f, "{}: {next} would do", self.kind),
+            (None, None) => self.kind.fmt(f),
         }
     }
 }

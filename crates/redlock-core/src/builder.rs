@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::{
-    InvalidRequest, LockBackend, Redlock,
+    Fencing, InvalidRequest, LockBackend, Redlock,
     redlock::{Node, Settings},
     validity,
 };
@@ -26,6 +26,7 @@ use crate::{
 pub struct RedlockBuilder {
     backends: Vec<Arc<dyn LockBackend>>,
     settings: Settings,
+    fencing: Option<Fencing>,
 }
 
 impl RedlockBuilder {
@@ -42,6 +43,7 @@ impl RedlockBuilder {
                 max_wait: None,
                 max_hold: None,
             },
+            fencing: None,
         }
     }
 
@@ -104,13 +106,34 @@ impl RedlockBuilder {
         self
     }
 
+    /// Gives every lock a [fencing token](crate::Lock::fencing_token), greater than that of every lock of the
+    /// same resource before it. Default: none.
+    ///
+    /// It costs no round trip more, except when this client's clock differs from those of the nodes by
+    /// minutes, once. All who lock these resources must do it, or their acquisitions have no place in the order. On
+    /// Redis it takes a script, and a key more for every resource, named `redlock:fence:…` behind the key
+    /// prefix.
+    ///
+    /// The order survives whatever happens to clients and clocks of clients, and nodes that fail. A node that
+    /// comes back without its memory has to stay out for a while, which is what a restart guard of its driver
+    /// does.
+    pub fn fencing(mut self, fencing: Fencing) -> Self {
+        self.fencing = Some(fencing);
+        self
+    }
+
     /// The lock manager. Nothing is sent.
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`] when there is no node, a node was given twice, or a setting makes no sense.
+    /// [`InvalidRequest`] when there is no node, a node was given twice, a setting makes no sense, or fencing
+    /// tokens are asked for and a node has none.
     pub fn build(self) -> Result<Redlock, InvalidRequest> {
-        let Self { backends, settings } = self;
+        let Self {
+            backends,
+            settings,
+            fencing,
+        } = self;
         if backends.is_empty() {
             return Err(InvalidRequest::NoNodes);
         }
@@ -126,6 +149,9 @@ impl RedlockBuilder {
                 return Err(InvalidRequest::ZeroTimeout(what));
             }
         }
+        if let Some(fencing) = &fencing {
+            fencing.check()?;
+        }
         let mut names = HashSet::new();
         let mut nodes = Vec::with_capacity(backends.len());
         for (index, backend) in backends.into_iter().enumerate() {
@@ -135,12 +161,15 @@ impl RedlockBuilder {
             if !names.insert(name.clone()) {
                 return Err(InvalidRequest::DuplicateNode(name));
             }
+            if fencing.is_some() && !backend.supports_fencing() {
+                return Err(InvalidRequest::FencingUnsupported(name));
+            }
             nodes.push(Node {
                 name: name.into(),
                 backend,
             });
         }
-        Ok(Redlock::from_parts(nodes, settings))
+        Ok(Redlock::from_parts(nodes, settings, fencing))
     }
 }
 

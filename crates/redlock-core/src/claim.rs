@@ -66,7 +66,7 @@ impl Claim {
         &mut self,
         operation: Operation,
     ) -> Round<impl Future<Output = Answer> + Send + use<>> {
-        if let Operation::Acquire(ttl) | Operation::Extend(ttl) = operation {
+        if let Operation::Acquire(ttl, _) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
         if let Operation::Release = operation {
@@ -76,7 +76,7 @@ impl Claim {
         let limit = match operation {
             // A release also waits for what is under way, which may take its own limit.
             Operation::Release => cleanup.saturating_mul(2),
-            Operation::Acquire(_) | Operation::Extend(_) => cleanup,
+            Operation::Acquire(..) | Operation::Extend(_) => cleanup,
         };
         let asks = self.chains.iter_mut().enumerate().map(|(node, chain)| {
             let ask = Ask {
@@ -90,7 +90,7 @@ impl Claim {
                 ended: Arc::clone(&self.ended),
             };
             let turn = match operation {
-                Operation::Acquire(_) => chain.now(false),
+                Operation::Acquire(..) => chain.now(false),
                 Operation::Extend(_) => chain.now(true),
                 Operation::Release => chain.after(),
             };

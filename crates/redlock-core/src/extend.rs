@@ -5,8 +5,8 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::{
-    Error, IntoResources, Lock, LockValue, Redlock, claim::Claim, clock::Instant,
-    invalid::check_ttl, quorum::Outcome, round::Operation, telemetry::Event,
+    Error, IntoResources, Lock, LockValue, Redlock, claim::Claim, clock::Instant, quorum::Outcome,
+    round::Operation, telemetry::Event,
 };
 
 impl Lock {
@@ -30,7 +30,7 @@ impl Lock {
     /// Dropping the future leaves the old deadline in force; the nodes may keep the keys for longer.
     #[doc(alias = "renewLock")]
     pub async fn extend(&mut self, ttl: Duration) -> Result<(), Error> {
-        check_ttl(ttl, self.redlock().0.settings.drift_factor)?;
+        self.redlock().check_ttl(ttl)?;
         let resources = self.resources();
         let span = tracing::debug_span!(target: "redlock", "extend", %resources);
         self.extension(ttl).instrument(span).await

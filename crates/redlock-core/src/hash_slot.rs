@@ -20,16 +20,28 @@ pub fn same_slot(prefix: &str, resources: &Resources) -> Result<(), String> {
     }
 }
 
-/// The slot of a key, by the Redis Cluster specification: of what stands between the first `{` and the
-/// next `}` if that is not empty, otherwise of the whole key.
+/// The key of a resource's fence, in the slot of the resource's own key.
+///
+/// A name with a brace that is no tag has it in another slot, so that a cluster refuses it.
+pub(crate) fn fence_of(prefix: &str, name: &str) -> String {
+    let key = format!("{prefix}{name}");
+    if tag(&key).is_some() {
+        format!("{prefix}redlock:fence:{name}")
+    } else {
+        format!("{prefix}redlock:fence:{{{key}}}")
+    }
+}
+
+/// What stands between the first `{` of a key and the next `}`, unless that is empty.
+fn tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    Some(tag).filter(|tag| !tag.is_empty())
+}
+
+/// The slot of a key, by the Redis Cluster specification: of its tag or, without one, of the whole key.
 fn hash_slot(key: &str) -> u16 {
-    let tag = key
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'));
-    let hashed = match tag {
-        Some((tag, _)) if !tag.is_empty() => tag,
-        _ => key,
-    };
+    let hashed = tag(key).unwrap_or(key);
     crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % 16_384
 }
 
@@ -45,6 +57,17 @@ mod tests {
         assert_eq!(hash_slot("foo{{bar}}zap"), hash_slot("{bar"));
         assert_ne!(hash_slot("foo{}{bar}"), hash_slot("bar"));
         assert_ne!(hash_slot("foo{bar"), hash_slot("bar"));
+    }
+
+    #[test]
+    fn a_fence_is_in_the_slot_of_its_resource() {
+        for prefix in ["", "app:", "{app}:"] {
+            for name in ["orders:42", "{orders}:42", "a{b}c{d}", "ü:1"] {
+                let (key, fence) = (format!("{prefix}{name}"), fence_of(prefix, name));
+                assert_eq!(hash_slot(&key), hash_slot(&fence), "{key} and {fence}");
+                assert!(fence.starts_with(&format!("{prefix}redlock:fence:")));
+            }
+        }
     }
 
     #[test]

@@ -49,6 +49,27 @@ pub enum InvalidRequest {
     #[error("the ttl {0:?} is too long: at most {MAX_TTL:?}")]
     TtlTooLong(Duration),
 
+    /// The ttl is longer than a node's restart guard waits.
+    #[error(
+        "the ttl {ttl:?} is too long: the restart guard of the node {node} is for {max:?} at most"
+    )]
+    TtlBeyondGuard {
+        /// The ttl asked for.
+        ttl: Duration,
+        /// The longest that the node's guard allows.
+        max: Duration,
+        /// The node's name.
+        node: String,
+    },
+
+    /// Fencing tokens are asked for, and a node has none.
+    #[error("the node {0} has no fencing tokens")]
+    FencingUnsupported(String),
+
+    /// Fencing tokens would be forgotten too soon.
+    #[error("fencing tokens must be remembered for one hour at least, not {0:?}")]
+    FenceLifetime(Duration),
+
     /// The lock value is empty or has characters other than visible ASCII.
     #[error("a lock value must be non-empty visible ASCII text")]
     Value,

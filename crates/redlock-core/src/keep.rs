@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
-    Error, IntoResources, Lock, LockLost, LockValue, LostSignal, Redlock, Resources, UsingError,
-    Votes,
+    Error, FencingToken, IntoResources, Lock, LockLost, LockValue, LostSignal, Redlock, Resources,
+    UsingError, Votes,
     clock::{Instant, after, sleep_until},
     retry,
     signal::Deadline,
@@ -44,7 +44,7 @@ impl Lock {
     /// Outside of a tokio runtime.
     pub fn keep_alive(self) -> KeptLock {
         let hold_until = self.hold_until();
-        let deadline = Deadline::new(self.valid_until().min(hold_until));
+        let deadline = Deadline::new(self.valid_until().min(hold_until), self.fencing_token());
         let signal = deadline.signal();
         let (stop, stopped) = oneshot::channel();
         KeptLock {
@@ -124,6 +124,12 @@ impl KeptLock {
     #[must_use]
     pub const fn value(&self) -> &LockValue {
         &self.value
+    }
+
+    /// The number of this acquisition; see [`Lock::fencing_token`].
+    #[must_use]
+    pub const fn fencing_token(&self) -> Option<FencingToken> {
+        self.signal.fencing_token()
     }
 
     /// Tells when the lock is lost; any number of clones may be given away.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    Error, LockValue, Redlock, Resources, Votes,
+    Error, FencingToken, LockValue, Redlock, Resources, Votes,
     claim::Claim,
     clock::{Instant, after},
     round::Operation,
@@ -25,6 +25,7 @@ pub struct Lock {
     ttl: Duration,
     valid_until: Instant,
     pub(crate) votes: Votes,
+    pub(crate) fencing_token: Option<FencingToken>,
     /// When it was granted; not while it is only an attempt.
     since: Option<Instant>,
     /// Whether dropping releases; not after a release or a hand-over.
@@ -40,6 +41,7 @@ impl Lock {
             ttl,
             valid_until,
             votes: Votes::new([]),
+            fencing_token: None,
             since: None,
             armed: true,
             told: false,
@@ -56,6 +58,16 @@ impl Lock {
     #[must_use]
     pub const fn value(&self) -> &LockValue {
         &self.claim.value
+    }
+
+    /// The number of this acquisition, greater than that of every lock of these resources before it; give it to
+    /// what the lock protects, so that it can refuse who is late.
+    ///
+    /// `None` without [`RedlockBuilder::fencing`](crate::RedlockBuilder::fencing), and of a lock that was
+    /// [adopted](Redlock::adopt): hand the token over together with the value.
+    #[must_use]
+    pub const fn fencing_token(&self) -> Option<FencingToken> {
+        self.fencing_token
     }
 
     /// The deadline up to which the lock may be relied on, on this process's monotonic clock.

@@ -13,7 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{BackendError, Holder, Instant, LockBackend, LockValue, Resources, Vote, clock::after};
+use crate::{
+    BackendError, FencingToken, Holder, Instant, LockBackend, LockValue, Proposal, Resources, Vote,
+    clock::{after, unix_micros},
+};
 
 /// A node that lives in memory and follows tokio's clock, also when that is paused.
 ///
@@ -27,6 +30,7 @@ pub struct MemoryBackend {
 #[derive(Default)]
 struct Keys {
     map: HashMap<String, Key>,
+    fences: HashMap<String, Fence>,
     /// At how many keys those that have expired are thrown away.
     sweep_at: usize,
 }
@@ -34,6 +38,12 @@ struct Keys {
 struct Key {
     value: LockValue,
     expires: Instant,
+}
+
+struct Fence {
+    token: FencingToken,
+    /// `None` for never.
+    expires: Option<Instant>,
 }
 
 impl MemoryBackend {
@@ -64,7 +74,7 @@ impl MemoryBackend {
 
     /// Forgets everything, as a server that restarts without persistence.
     pub fn forget(&self) {
-        self.keys().map.clear();
+        *self.keys() = Keys::default();
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -82,10 +92,36 @@ impl Keys {
         self.live(name).is_some_and(|key| key.value == *value)
     }
 
+    /// Throws away what has expired, if there may be much of it.
+    fn tidy(&mut self) {
+        if self.map.len() + self.fences.len() >= self.sweep_at {
+            self.sweep();
+            self.sweep_at = 64.max(2 * (self.map.len() + self.fences.len()));
+        }
+    }
+
     fn sweep(&mut self) {
         let now = Instant::now();
         self.map.retain(|_, key| now < key.expires);
-        self.sweep_at = 64.max(2 * self.map.len());
+        self.fences.retain(|_, fence| fence.is_live(now));
+    }
+
+    fn are_free(&mut self, resources: &Resources) -> bool {
+        resources.iter().all(|name| self.live(name).is_none())
+    }
+
+    fn set(&mut self, resources: &Resources, value: &LockValue, ttl: Duration) {
+        let expires = after(Instant::now(), ttl);
+        self.map.extend(resources.iter().map(|name| {
+            let value = value.clone();
+            (name.clone(), Key { value, expires })
+        }));
+    }
+}
+
+impl Fence {
+    fn is_live(&self, now: Instant) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
     }
 }
 
@@ -98,18 +134,51 @@ impl LockBackend for MemoryBackend {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         let mut keys = self.keys();
-        if keys.map.len() >= keys.sweep_at {
-            keys.sweep();
-        }
-        let free = resources.iter().all(|name| keys.live(name).is_none());
+        keys.tidy();
+        let free = keys.are_free(resources);
         if free {
-            let expires = after(Instant::now(), ttl);
-            keys.map.extend(resources.iter().map(|name| {
-                let value = value.clone();
-                (name.clone(), Key { value, expires })
-            }));
+            keys.set(resources, value, ttl);
         }
         Ok(Vote::granted_if(free))
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let mut keys = self.keys();
+        keys.tidy();
+        if !keys.are_free(resources) {
+            return Ok(Vote::Refused);
+        }
+        let now = Instant::now();
+        let live = |name| {
+            keys.fences
+                .get(name)
+                .filter(|fence: &&Fence| fence.is_live(now))
+        };
+        let fences = resources
+            .iter()
+            .map(|name| live(name).map(|fence| fence.token));
+        proposal
+            .admit(fences, unix_micros())
+            .map_err(BackendError::token_refused)?;
+        let expires = proposal.keep_for().map(|lifetime| after(now, lifetime));
+        let token = proposal.token();
+        keys.fences.extend(
+            resources
+                .iter()
+                .map(|name| (name.clone(), Fence { token, expires })),
+        );
+        keys.set(resources, value, ttl);
+        Ok(Vote::Granted)
+    }
+
+    fn supports_fencing(&self) -> bool {
+        true
     }
 
     async fn release(

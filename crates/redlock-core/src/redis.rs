@@ -20,6 +20,8 @@
 //! | extend several | a script | not possible |
 //! | inspect | `PTTL`, then `GET` | |
 //!
+//! Acquiring with a fencing token takes a script.
+//!
 //! An extension prefers the script, because only that can compare the remaining ttl, which must not be
 //! shortened, in the same step. A server that allows no scripts and has no native command answers with
 //! an error of the kind [`Unsupported`](BackendErrorKind::Unsupported) that names every way it refused.
@@ -32,8 +34,11 @@ use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, RawValue, Resources, Vote,
+    BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
+    Proposal, RawValue, Resources, Vote,
     capabilities::{Way, no_way},
+    fencing::micros,
+    hash_slot::fence_of,
     validity::whole_millis,
 };
 pub use crate::{capabilities::Capabilities, hash_slot::same_slot};
@@ -201,8 +206,13 @@ macro_rules! script {
 }
 
 script!(ACQUIRE, "lua/acquire.lua");
+script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
 script!(RELEASE, "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
+script!(GUARD, "lua/guard.lua");
+
+/// Where a server is remembered that has been seen, behind the key prefix.
+const MARKER: &str = "redlock:guard";
 
 /// What PTTL answers where there is no key.
 const MISSING: i64 = -2;
@@ -247,6 +257,43 @@ impl<C: RedisClient> RedisBackend<C> {
     /// The keys of these resources, in their order.
     pub fn keys<'a>(&'a self, resources: &'a Resources) -> impl Iterator<Item = Cow<'a, str>> {
         resources.iter().map(|name| self.key(name))
+    }
+
+    /// For how long the server behind the client's one connection has been known; for a
+    /// [`RestartGuard`](crate::RestartGuard).
+    ///
+    /// It is known by what it says of its run and of its replication (`INFO`), which change when it restarts, takes
+    /// a master's place, or becomes the master again after another has been, and by a key on the server,
+    /// `redlock:guard` behind the key prefix, which remembers since when. A server that has lost that key is not
+    /// known any more.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not tell, does not permit it, or cannot write, as a replica cannot.
+    pub async fn examine(&self) -> Result<Duration, BackendError> {
+        let run = self.told("server", "run_id").await?;
+        let run = run.ok_or_else(|| {
+            let cause = "the server does not tell its run_id, which the restart guard needs";
+            BackendError::new(BackendErrorKind::Unsupported, cause).not_executed()
+        })?;
+        let replication = self.told("replication", "master_replid").await?;
+        let identity = format!("{run} {}", replication.unwrap_or_default());
+        let age = self.run(&GUARD, &[self.key(MARKER)], &[&identity]).await?;
+        let unexpected = || Reply::Integer(age).unexpected();
+        let age = u64::try_from(age).map_err(|_| unexpected())?;
+        Ok(Duration::from_millis(age))
+    }
+
+    /// A field of a section of `INFO`.
+    async fn told(&self, section: &str, field: &str) -> Result<Option<String>, BackendError> {
+        let reply = self.client.command(&["INFO", section]).await?;
+        let Some(text) = reply.value()? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(text.as_bytes()).into_owned();
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        let found = fields.find(|(name, _)| *name == field);
+        Ok(found.map(|(_, value)| value.trim().to_owned()))
     }
 
     fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
@@ -397,6 +444,38 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
             .set(&key, value.as_str(), whole_millis(ttl))
             .await?;
         Ok(Vote::granted_if(granted))
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let mut keys: Vec<_> = self.keys(resources).collect();
+        let fences = resources.iter().map(|name| fence_of(&self.prefix, name));
+        keys.extend(fences.map(Cow::Owned));
+        let [px, token, keep_for, tolerance] = [
+            whole_millis(ttl),
+            proposal.token().get(),
+            proposal.keep_for().map(whole_millis).unwrap_or_default(),
+            micros(CLOCK_TOLERANCE),
+        ]
+        .map(|number| number.to_string());
+        let args = [value.as_str(), &px, &token, &keep_for, &tolerance];
+        match self.run(&ACQUIRE_FENCED, &keys, &args).await? {
+            0 => Ok(Vote::Refused),
+            1 => Ok(Vote::Granted),
+            next => match u64::try_from(next) {
+                Ok(next) => Err(BackendError::token_refused(FencingToken::new(next))),
+                Err(_) => Err(Reply::Integer(next).unexpected()),
+            },
+        }
+    }
+
+    fn supports_fencing(&self) -> bool {
+        true
     }
 
     async fn release(

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{InvalidRequest, LockBackend, RedlockBuilder, telemetry::Listeners};
+use crate::{
+    Fencing, InvalidRequest, LockBackend, RedlockBuilder, fencing::Proposer, telemetry::Listeners,
+};
 
 /// Takes locks over N independent nodes.
 ///
@@ -18,6 +20,7 @@ pub struct Redlock(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) nodes: Box<[Node]>,
     pub(crate) settings: Settings,
+    pub(crate) proposer: Option<Proposer>,
     pub(crate) listeners: Listeners,
 }
 
@@ -56,10 +59,15 @@ impl Redlock {
         RedlockBuilder::new(nodes)
     }
 
-    pub(crate) fn from_parts(nodes: Vec<Node>, settings: Settings) -> Self {
+    pub(crate) fn from_parts(
+        nodes: Vec<Node>,
+        settings: Settings,
+        fencing: Option<Fencing>,
+    ) -> Self {
         Self(Arc::new(Shared {
             nodes: nodes.into(),
             settings,
+            proposer: fencing.map(Proposer::new),
             listeners: Listeners::default(),
         }))
     }

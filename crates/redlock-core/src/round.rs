@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Instrument;
 
 use crate::{
-    BackendError, LockValue, Redlock, Resources, Vote, Votes,
+    BackendError, BackendErrorKind, LockValue, Proposal, Redlock, Resources, Vote, Votes,
     caught::caught,
     chain::{Held, Turn},
     clock::{Instant, after, sleep_until, timeout_at},
@@ -28,7 +28,7 @@ use crate::{
 /// What is asked of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
-    Acquire(Duration),
+    Acquire(Duration, Option<Proposal>),
     Extend(Duration),
     Release,
 }
@@ -68,7 +68,11 @@ impl Ask {
         let backend = &self.redlock.0.nodes[self.node].backend;
         let sent = async {
             match self.operation {
-                Operation::Acquire(ttl) => backend.acquire(resources, value, ttl).await,
+                Operation::Acquire(ttl, None) => backend.acquire(resources, value, ttl).await,
+                Operation::Acquire(ttl, Some(proposal)) => {
+                    let asked = backend.acquire_fenced(resources, value, ttl, proposal);
+                    asked.await
+                }
                 Operation::Extend(ttl) => backend.extend(resources, value, ttl).await,
                 Operation::Release => backend.release(resources, value).await,
             }
@@ -90,7 +94,7 @@ impl Ask {
                 let result = self.send().await;
                 let held = match (self.operation, &result) {
                     (_, Ok(Vote::Granted)) => Held::Yes,
-                    (Operation::Acquire(_), Err(error)) if error.may_have_happened() => {
+                    (Operation::Acquire(..), Err(error)) if error.may_have_happened() => {
                         Held::Unknown
                     }
                     // An extension sets nothing.
@@ -125,8 +129,9 @@ impl Refusal {
             return self.accept();
         }
         let Self { mut ask, done } = self;
-        // For as long as the lock may be valid, which a shorter extension leaves as it was.
-        ask.operation = Operation::Acquire(ask.longest);
+        // For as long as the lock may be valid, which a shorter extension leaves as it was. Its token, if it
+        // has one, has been counted.
+        ask.operation = Operation::Acquire(ask.longest, None);
         let answer = ask.send().await;
         let _ = done.send(match answer {
             Ok(Vote::Granted) => Held::Yes,
@@ -227,9 +232,11 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
     }
 
     fn cast(&mut self, node: usize, result: Result<Vote, BackendError>) {
-        match result {
+        match &result {
             Ok(Vote::Granted) => self.tally.grant(),
             Ok(Vote::Refused) => self.tally.refuse(),
+            // An answer all the same.
+            Err(error) if error.kind() == BackendErrorKind::TokenRefused => self.tally.refuse(),
             Err(_) => self.tally.fail(),
         }
         self.votes.cast(node, result, self.started.elapsed());

@@ -5,6 +5,7 @@ use std::{fmt, future::Future, pin::pin, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
+    FencingToken,
     clock::{Instant, sleep_until},
     telemetry,
 };
@@ -16,10 +17,16 @@ use crate::{
 /// ever lost. Cheap to clone. When the lock is released it fires at once: nothing protects who still
 /// listens then.
 #[derive(Clone)]
-pub struct LostSignal(watch::Receiver<Instant>);
+pub struct LostSignal {
+    deadline: watch::Receiver<Instant>,
+    fencing_token: Option<FencingToken>,
+}
 
 /// The side that moves the deadline.
-pub(crate) struct Deadline(watch::Sender<Instant>);
+pub(crate) struct Deadline {
+    sender: watch::Sender<Instant>,
+    fencing_token: Option<FencingToken>,
+}
 
 /// The lock is lost: somebody else may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,19 +34,25 @@ pub(crate) struct Deadline(watch::Sender<Instant>);
 pub struct LockLost;
 
 impl Deadline {
-    pub(crate) fn new(valid_until: Instant) -> Self {
+    pub(crate) fn new(valid_until: Instant, fencing_token: Option<FencingToken>) -> Self {
         telemetry::kept(1.0);
-        Self(watch::Sender::new(valid_until))
+        Self {
+            sender: watch::Sender::new(valid_until),
+            fencing_token,
+        }
     }
 
     pub(crate) fn signal(&self) -> LostSignal {
-        LostSignal(self.0.subscribe())
+        LostSignal {
+            deadline: self.sender.subscribe(),
+            fencing_token: self.fencing_token,
+        }
     }
 
     /// Moves the deadline, unless it has passed: judged under the same lock under which it is read, so
     /// that nobody who has seen it pass sees it come back.
     pub(crate) fn set(&self, valid_until: Instant) -> bool {
-        self.0.send_if_modified(|deadline| {
+        self.sender.send_if_modified(|deadline| {
             let alive = Instant::now() < *deadline;
             if alive {
                 *deadline = valid_until;
@@ -53,7 +66,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.0
+        self.sender
             .send_modify(|deadline| *deadline = now.min(*deadline));
         telemetry::kept(-1.0);
     }
@@ -63,7 +76,7 @@ impl LostSignal {
     /// Whether the lock is lost. Sends nothing.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        let deadline = self.0.borrow();
+        let deadline = self.deadline.borrow();
         Instant::now() >= *deadline
     }
 
@@ -83,7 +96,15 @@ impl LostSignal {
     /// How long the lock may be relied on without a further extension; zero once it is lost.
     #[must_use]
     pub fn validity(&self) -> Duration {
-        self.0.borrow().saturating_duration_since(Instant::now())
+        self.deadline
+            .borrow()
+            .saturating_duration_since(Instant::now())
+    }
+
+    /// The number of the acquisition that this is about; see [`Lock::fencing_token`](crate::Lock::fencing_token).
+    #[must_use]
+    pub const fn fencing_token(&self) -> Option<FencingToken> {
+        self.fencing_token
     }
 
     /// Waits until the lock is lost.
@@ -92,7 +113,7 @@ impl LostSignal {
     ///
     /// Dropping the future loses nothing.
     pub async fn lost(&self) {
-        let mut deadlines = self.0.clone();
+        let mut deadlines = self.deadline.clone();
         loop {
             let deadline = *deadlines.borrow_and_update();
             if Instant::now() >= deadline {
@@ -162,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_fires_at_the_deadline_by_itself_whatever_the_keeper_does() {
-        let deadline = Deadline::new(Instant::now() + SECOND);
+        let deadline = Deadline::new(Instant::now() + SECOND, None);
         let signal = deadline.signal();
         let start = Instant::now();
         signal.lost().await;
@@ -173,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_has_passed_never_comes_back() {
-        let deadline = Deadline::new(Instant::now() + SECOND);
+        let deadline = Deadline::new(Instant::now() + SECOND, None);
         let signal = deadline.signal();
         assert!(deadline.set(Instant::now() + 2 * SECOND));
         sleep_until(Instant::now() + SECOND).await;
@@ -185,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_follows_a_deadline_that_is_moved() {
-        let deadline = Deadline::new(Instant::now() + SECOND);
+        let deadline = Deadline::new(Instant::now() + SECOND, None);
         let signal = deadline.signal();
         let start = Instant::now();
         let waiting = tokio::spawn(async move {

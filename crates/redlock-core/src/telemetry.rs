@@ -50,7 +50,10 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
-use crate::{BackendError, Error, Redlock, Resources, Vote, redlock::Shared, round::Operation};
+use crate::{
+    BackendError, BackendErrorKind, Error, Redlock, Resources, Vote, redlock::Shared,
+    round::Operation,
+};
 
 /// How many events a slow listener may lag behind before it misses some.
 const BUFFER: usize = 1024;
@@ -175,7 +178,7 @@ impl Redlock {
 impl Operation {
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Acquire(_) => "acquire",
+            Self::Acquire(..) => "acquire",
             Self::Extend(_) => "extend",
             Self::Release => "release",
         }
@@ -205,6 +208,10 @@ impl Shared {
         let node = &self.nodes[node].name;
         let operation = operation.name();
         match answer {
+            // An answer like a vote: the next token will do.
+            Err(error) if error.kind() == BackendErrorKind::TokenRefused => {
+                tracing::debug!(target: "redlock", %node, operation, %error, ?took, "proposed again");
+            }
             Ok(outcome) => {
                 tracing::trace!(target: "redlock", %node, operation, ?outcome, ?took, "vote");
                 #[cfg(feature = "metrics")]
@@ -328,6 +335,7 @@ fn measure(event: &Event) {
                 Kind::Unreachable => "unreachable",
                 Kind::Server => "server",
                 Kind::Unsupported => "unsupported",
+                Kind::TokenRefused => "token refused",
             };
             counter!(
                 "redlock_node_errors_total",

@@ -15,7 +15,7 @@ use fred::{
     interfaces::ClientLike,
     types::{ClusterHash, CustomCommand, Resp3Frame, Value, config::Options},
 };
-use redlock_core::{BackendError, BackendErrorKind};
+use redlock_core::{BackendError, BackendErrorKind, RestartGuard};
 use tokio::time::{Instant, timeout};
 
 use crate::link::Link;
@@ -23,10 +23,17 @@ use crate::link::Link;
 pub(crate) struct Line {
     pub(crate) link: Arc<Link>,
     response_timeout: Duration,
+    pub(crate) guard: Option<Guard>,
     /// How many commands have been answered.
     answers: AtomicU64,
     /// Until when its connections are not checked again.
     rest: Mutex<Option<Instant>>,
+}
+
+/// Keeps servers out of votes that may have forgotten what they granted.
+pub(crate) struct Guard {
+    pub(crate) restart: RestartGuard,
+    pub(crate) key_prefix: String,
 }
 
 /// A command, with the place of a key among its arguments.
@@ -37,10 +44,15 @@ pub(crate) struct Command {
 }
 
 impl Line {
-    pub(crate) fn new(link: Arc<Link>, response_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        response_timeout: Duration,
+        guard: Option<Guard>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             link,
             response_timeout,
+            guard,
             answers: AtomicU64::new(0),
             rest: Mutex::new(None),
         })

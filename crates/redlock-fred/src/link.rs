@@ -19,8 +19,9 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
+use redlock_core::{BackendError, BackendErrorKind, Probation, retry::backoff};
 use tokio::{
+    sync::OnceCell,
     task::AbortHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -59,11 +60,19 @@ enum State {
     },
 }
 
-type Dial = Shared<BoxFuture<'static, Result<Client, BackendError>>>;
+type Dial = Shared<BoxFuture<'static, Result<Up, BackendError>>>;
+
+/// A client that is connected.
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) client: Client,
+    /// Whether its server may have forgotten what it granted, once that is known.
+    pub(crate) probation: Arc<OnceCell<Probation>>,
+}
 
 /// A client with the task that serves it, which would outlive it.
 struct Connected {
-    client: Client,
+    up: Up,
     task: ConnectHandle,
 }
 
@@ -74,7 +83,7 @@ impl Drop for Connected {
 }
 
 enum Look {
-    Up(Client),
+    Up(Up),
     Dialling(Dial, Instant),
 }
 
@@ -89,10 +98,10 @@ impl Link {
     }
 
     /// A client that is connected. Nothing has been sent when it fails.
-    pub(crate) async fn client(self: &Arc<Self>) -> Result<Client, BackendError> {
+    pub(crate) async fn client(self: &Arc<Self>) -> Result<Up, BackendError> {
         loop {
             match self.look()? {
-                Look::Up(client) => return Ok(client),
+                Look::Up(up) => return Ok(up),
                 Look::Dialling(dial, overdue) => {
                     // On a runtime that nobody drives, a dial never ends.
                     if let Ok(dialled) = timeout_at(overdue, dial).await {
@@ -107,7 +116,7 @@ impl Link {
     pub(crate) fn replace(&self, client: &Client) {
         let mut state = self.state();
         if let State::Up { connected, until } = &*state
-            && connected.client.id() == client.id()
+            && connected.up.client.id() == client.id()
         {
             *state = given_up(*until);
         }
@@ -129,7 +138,7 @@ impl Link {
             *state = given_up(*until);
         }
         match &*state {
-            State::Up { connected, .. } => return Ok(Look::Up(connected.client.clone())),
+            State::Up { connected, .. } => return Ok(Look::Up(connected.up.clone())),
             // A dial that ended and is still here ended with its runtime.
             State::Dialling {
                 dial,
@@ -158,7 +167,7 @@ impl Link {
         Ok(Look::Dialling(dial, overdue))
     }
 
-    async fn dial(&self, overdue: Instant) -> Result<Client, BackendError> {
+    async fn dial(&self, overdue: Instant) -> Result<Up, BackendError> {
         let connected = self.connect().await;
         let mut state = self.state();
         if !matches!(&*state, State::Dialling { overdue: ours, .. } if *ours == overdue) {
@@ -169,12 +178,12 @@ impl Link {
         let mut pauses = backoff(PAUSES.0, PAUSES.1);
         match connected {
             Ok(connected) => {
-                let client = connected.client.clone();
+                let up = connected.up.clone();
                 // The first time it is dialled again at once.
                 let pause = useless.checked_sub(1).and_then(|n| pauses.nth(n));
                 let until = Instant::now() + pause.unwrap_or_default();
                 *state = State::Up { connected, until };
-                Ok(client)
+                Ok(up)
             }
             Err(error) => {
                 let until = Instant::now() + pauses.nth(useless).unwrap_or(PAUSES.1);
@@ -190,16 +199,19 @@ impl Link {
     async fn connect(&self) -> Result<Connected, BackendError> {
         let client = self.template.clone_new();
         let task = client.connect();
-        let mut connected = Connected { client, task };
-        let client = connected.client.clone();
-        let up = async {
+        let up = Up {
+            client: client.clone(),
+            probation: Arc::default(),
+        };
+        let mut connected = Connected { up, task };
+        let connecting = async {
             // What it waits for may have happened just before it began to wait.
             while !client.is_connected() {
                 let _ = timeout(Duration::from_millis(20), client.wait_for_connect()).await;
             }
         };
         tokio::select! {
-            () = up => Ok(connected),
+            () = connecting => Ok(connected),
             ended = &mut connected.task => {
                 let ended = ended.unwrap_or_else(|ended| Err(ended.into()));
                 Err(refused(ended.err().unwrap_or_else(Error::new_canceled)))

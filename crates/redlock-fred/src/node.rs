@@ -15,11 +15,16 @@ use fred::{
     types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
 };
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Resources, Vote,
+    BackendError, Holder, LockBackend, LockValue, Proposal, Resources, RestartGuard, Vote,
     redis::{Capabilities, RedisBackend, same_slot},
 };
 
-use crate::{doubt::Doubts, line::Line, link::Link, sender::Sender};
+use crate::{
+    doubt::Doubts,
+    line::{Guard, Line},
+    link::Link,
+    sender::Sender,
+};
 
 /// What a step of connecting has at least.
 const LEAST_STEP: Duration = Duration::from_millis(100);
@@ -37,6 +42,7 @@ pub struct FredNodeBuilder {
     name: Option<String>,
     key_prefix: String,
     scripts_only: bool,
+    guard: Option<RestartGuard>,
     connect_timeout: Duration,
     response_timeout: Duration,
 }
@@ -88,6 +94,7 @@ impl FredNode {
             name: None,
             key_prefix: String::new(),
             scripts_only: false,
+            guard: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
         }
@@ -111,6 +118,20 @@ impl FredNodeBuilder {
     /// closes the connection upon a command that it does not know.
     pub const fn scripts_only(mut self) -> Self {
         self.scripts_only = true;
+        self
+    }
+
+    /// Keeps the server out of votes for the time of the longest ttl in use, whoever uses it, after it has restarted
+    /// or been replaced: it may have forgotten what it granted. Default: it votes at once.
+    ///
+    /// Every new connection is examined for that, by `INFO` and a script with the key `redlock:guard` behind the
+    /// key prefix, so that clients agree on when the server was first seen; also the first time of all. A
+    /// longer ttl is refused before anything is sent. Fenced acquisitions have to wait for
+    /// [`FORGETFUL`](redlock_core::FORGETFUL) at least.
+    ///
+    /// A cluster cannot have it, and is an error when the node is made.
+    pub const fn restart_guard(mut self, max_ttl: Duration) -> Self {
+        self.guard = Some(RestartGuard::new(max_ttl));
         self
     }
 
@@ -196,9 +217,18 @@ impl FredNodeBuilder {
             ..connection
         };
         let template = Client::new(config, None, Some(connection), None);
+        if self.guard.is_some() && template.is_clustered() {
+            let cause = "a restart guard cannot tell which member of a cluster gave a vote";
+            return Err(Error::new(ErrorKind::Config, cause));
+        }
+        let guard = self.guard.map(|restart| Guard {
+            restart,
+            key_prefix: self.key_prefix.clone(),
+        });
         Ok(FredNode(Arc::new(Node {
             name: self.name.unwrap_or(address),
             key_prefix: self.key_prefix,
+            max_ttl: self.guard.map(RestartGuard::max_ttl),
             clustered: template.is_clustered(),
             capabilities: if self.scripts_only {
                 Capabilities::scripts_only()
@@ -208,6 +238,7 @@ impl FredNodeBuilder {
             line: Line::new(
                 Link::new(template, self.connect_timeout),
                 self.response_timeout,
+                guard,
             ),
             doubts: Doubts::new(),
         })))
@@ -227,6 +258,7 @@ impl FredNodeBuilder {
 pub(crate) struct Node {
     name: String,
     key_prefix: String,
+    max_ttl: Option<Duration>,
     clustered: bool,
     capabilities: Capabilities,
     line: Arc<Line>,
@@ -258,6 +290,25 @@ impl Drop for Acquiring<'_> {
     }
 }
 
+impl FredNode {
+    fn acquiring<'a>(&'a self, value: &'a LockValue) -> Acquiring<'a> {
+        Acquiring {
+            doubts: &self.0.doubts,
+            value,
+            backend: self.0.backend(),
+        }
+    }
+}
+
+/// The vote, unless it was granted by a server that is on probation: that holds it all the same, and helps who
+/// holds it elsewhere.
+fn counted(backend: &RedisBackend<Sender>, vote: Vote, fenced: bool) -> Result<Vote, BackendError> {
+    if vote == Vote::Granted {
+        backend.client().past_probation(fenced)?;
+    }
+    Ok(vote)
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl LockBackend for FredNode {
@@ -267,12 +318,32 @@ impl LockBackend for FredNode {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        let acquiring = Acquiring {
-            doubts: &self.0.doubts,
-            value,
-            backend: self.0.backend(),
-        };
-        acquiring.backend.acquire(resources, value, ttl).await
+        let acquiring = self.acquiring(value);
+        let backend = &acquiring.backend;
+        let vote = backend.acquire(resources, value, ttl).await?;
+        counted(backend, vote, false)
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let acquiring = self.acquiring(value);
+        let backend = &acquiring.backend;
+        let asked = backend.acquire_fenced(resources, value, ttl, proposal);
+        let vote = asked.await?;
+        counted(backend, vote, true)
+    }
+
+    fn supports_fencing(&self) -> bool {
+        true
+    }
+
+    fn max_ttl(&self) -> Option<Duration> {
+        self.0.max_ttl
     }
 
     async fn release(
@@ -292,7 +363,9 @@ impl LockBackend for FredNode {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.0.backend().extend(resources, value, ttl).await
+        let backend = self.0.backend();
+        let vote = backend.extend(resources, value, ttl).await?;
+        counted(&backend, vote, false)
     }
 
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {

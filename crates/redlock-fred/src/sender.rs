@@ -2,28 +2,37 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
 use async_trait::async_trait;
-use fred::types::{Resp3Frame, Value};
+use fred::{
+    clients::Client,
+    types::{Resp3Frame, Value},
+};
 use redlock_core::{
-    BackendError,
-    redis::{RedisClient, Reply, error_reply},
+    BackendError, Probation,
+    redis::{RedisBackend, RedisClient, Reply, error_reply},
 };
 
 use crate::{
     finish::finish,
-    line::{Command, Line, error_text},
+    line::{Command, Guard, Line, error_text},
+    link::Up,
 };
 
 /// Sends the commands of one operation, and remembers whether the last of them was answered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Sender {
     line: Arc<Line>,
+    /// The only connection to send on, if that matters.
+    only: Option<Client>,
+    /// Of the servers that were asked.
+    probation: Arc<Mutex<Option<Probation>>>,
     /// Whether a command may have been sent and has not been answered.
     pub(crate) open: Arc<AtomicBool>,
 }
@@ -32,8 +41,48 @@ impl Sender {
     pub(crate) fn new(line: &Arc<Line>) -> Self {
         Self {
             line: Arc::clone(line),
+            only: None,
+            probation: Arc::default(),
             open: Arc::default(),
         }
+    }
+
+    /// Fails while what has just been granted does not count because the server may have forgotten others.
+    pub(crate) fn past_probation(&self, fenced: bool) -> Result<(), BackendError> {
+        match &*self.on_probation() {
+            None => Ok(()),
+            Some(probation) => probation.check(fenced),
+        }
+    }
+
+    fn on_probation(&self) -> MutexGuard<'_, Option<Probation>> {
+        self.probation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client that is connected to a server that has been examined, if there is a guard.
+    async fn client(&self) -> Result<Client, BackendError> {
+        if let Some(client) = &self.only {
+            return Ok(client.clone());
+        }
+        let Up { client, probation } = self.line.link.client().await?;
+        if let Some(guard) = &self.line.guard {
+            let examined = probation.get_or_try_init(|| self.examine(&client, guard));
+            let examined = *examined.await?;
+            let mut probation = self.on_probation();
+            *probation = Some(probation.map_or(examined, |known| known.max(examined)));
+        }
+        Ok(client)
+    }
+
+    async fn examine(&self, client: &Client, guard: &Guard) -> Result<Probation, BackendError> {
+        let only = Self {
+            only: Some(client.clone()),
+            ..Self::new(&self.line)
+        };
+        let server = RedisBackend::new(only).key_prefix(&guard.key_prefix);
+        Ok(guard.restart.probation(server.examine().await?))
     }
 
     async fn send(
@@ -47,8 +96,7 @@ impl Sender {
             args: args.map(Value::from).collect(),
             key_at,
         };
-        let client = self.line.link.client().await;
-        let client = client.map_err(BackendError::not_executed)?;
+        let client = self.client().await.map_err(BackendError::not_executed)?;
         self.open.store(true, SeqCst);
         let (line, open) = (Arc::clone(&self.line), Arc::clone(&self.open));
         // Dropped, fred would write a command whenever it can; at its end it forgets one not written.
@@ -111,6 +159,12 @@ impl RedisClient for Sender {
     }
 }
 
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line.fmt(f)
+    }
+}
+
 fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
     if let Some(text) = error_text(frame) {
         return Err(error_reply(&text, text.clone()));
@@ -119,7 +173,9 @@ fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
         Resp3Frame::SimpleString { data, .. } if &data[..] == b"OK" => Reply::Ok,
         Resp3Frame::Null => Reply::Nil,
         Resp3Frame::Number { data, .. } => Reply::Integer(*data),
-        Resp3Frame::BlobString { data, .. } => Reply::Bulk(data[..].into()),
+        Resp3Frame::BlobString { data, .. } | Resp3Frame::VerbatimString { data, .. } => {
+            Reply::Bulk(data[..].into())
+        }
         other => Reply::Other(format!("{other:?}")),
     })
 }

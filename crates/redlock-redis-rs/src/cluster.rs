@@ -29,7 +29,7 @@ impl RedisNode {
     ///
     /// # Errors
     ///
-    /// When there is no URL, or one makes no sense, or they differ in their credentials.
+    /// When there is no URL, or one makes no sense, or they differ in their credentials, or with a restart guard.
     pub fn from_cluster<U: IntoConnectionInfo>(
         urls: impl IntoIterator<Item = U>,
     ) -> Result<Self, RedisError> {
@@ -51,6 +51,13 @@ impl RedisNodeBuilder {
             .into_iter()
             .map(IntoConnectionInfo::into_connection_info)
             .collect::<Result<Vec<ConnectionInfo>, _>>()?;
+        if self.protocol.guard.is_some() {
+            return Err((
+                ErrorKind::InvalidClientConfig,
+                "a restart guard cannot tell which member of a cluster gave a vote",
+            )
+                .into());
+        }
         for member in &members {
             self.tls.open(member.clone())?;
             if member.redis_settings().db() != 0 {

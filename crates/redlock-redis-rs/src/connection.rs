@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
 use redlock_core::{
-    BackendError, BackendErrorKind,
+    BackendError, BackendErrorKind, Probation, RestartGuard,
     redis::{Capabilities, RedisBackend, RedisClient, Reply, error_reply},
 };
 use tokio::time::timeout;
@@ -47,11 +47,12 @@ impl<C> ConnectionClient<C> {
     }
 }
 
-/// How locks are written on a server.
+/// How locks are written on a server, and whose votes count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Protocol {
     pub(crate) key_prefix: String,
     pub(crate) scripts_only: bool,
+    pub(crate) guard: Option<RestartGuard>,
 }
 
 impl Protocol {
@@ -60,6 +61,17 @@ impl Protocol {
         RedisBackend::new(ConnectionClient::new(connection))
             .key_prefix(&self.key_prefix)
             .capabilities(self.capabilities())
+    }
+
+    /// The probation of the server behind a new connection, if there is a guard.
+    pub(crate) async fn examine<C: Shareable>(
+        &self,
+        backend: &RedisBackend<ConnectionClient<C>>,
+    ) -> Result<Option<Probation>, BackendError> {
+        match self.guard {
+            None => Ok(None),
+            Some(guard) => Ok(Some(guard.probation(backend.examine().await?))),
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -86,6 +98,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
             Value::Nil => Ok(Reply::Nil),
             Value::Int(number) => Ok(Reply::Integer(number)),
             Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
+            Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
             other => Ok(Reply::Other(format!("{other:?}"))),
         }
     }

@@ -148,11 +148,11 @@ impl Dial for Followed {
             tls: self.tls.clone(),
             key_prefix: self.key_prefix.clone(),
             retire: Retire {
-                retired: Arc::downgrade(&dialled.retired),
-                closed: Arc::clone(&dialled.closed),
+                retired: Arc::downgrade(&dialled.standing.retired),
+                closed: Arc::clone(&dialled.standing.closed),
             },
         };
-        dialled.witness = self.follow.arrived(&server).await?;
+        dialled.standing.witness = self.follow.arrived(&server).await?;
         Ok(dialled)
     }
 

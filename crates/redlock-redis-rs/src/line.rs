@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, BackendErrorKind, redis::RedisBackend};
+use redlock_core::{BackendError, BackendErrorKind, Probation, redis::RedisBackend};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -27,12 +27,7 @@ use crate::{
 /// such a connection up would make it later still. One task watches all operations of a connection.
 pub(crate) struct Line<C> {
     pub(crate) backend: RedisBackend<ConnectionClient<C>>,
-    /// Who has to confirm what the server grants.
-    witness: Option<Arc<dyn Witness>>,
-    /// Set when the connection has ended or is silent.
-    closed: Arc<AtomicBool>,
-    /// Set when the server is no longer the one to ask.
-    retired: Arc<AtomicBool>,
+    standing: Standing,
     /// How many operations wait.
     waiting: AtomicUsize,
     /// Whether one was dropped that waited, and nothing was answered since.
@@ -44,22 +39,28 @@ pub(crate) struct Line<C> {
     silent: Notify,
 }
 
+/// Whether what a connection says counts.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// Set when the connection has ended or is silent.
+    pub(crate) closed: Arc<AtomicBool>,
+    /// Set when the server is no longer the one to ask.
+    pub(crate) retired: Arc<AtomicBool>,
+    /// Who has to confirm what the server grants.
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+    /// Whether the server may have forgotten what it granted.
+    pub(crate) probation: Option<Probation>,
+}
+
 /// In how many steps silence is found. A client that was starved itself finds its timers due and the
 /// answers unread; between the steps it reads them.
 const STEPS: u32 = 4;
 
 impl<C: Shareable> Line<C> {
-    pub(crate) fn new(
-        backend: RedisBackend<ConnectionClient<C>>,
-        closed: Arc<AtomicBool>,
-        retired: Arc<AtomicBool>,
-        witness: Option<Arc<dyn Witness>>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(backend: RedisBackend<ConnectionClient<C>>, standing: Standing) -> Arc<Self> {
         Arc::new(Self {
             backend,
-            witness,
-            closed,
-            retired,
+            standing,
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
             opened: Instant::now(),
@@ -69,7 +70,7 @@ impl<C: Shareable> Line<C> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(SeqCst) || self.retired.load(SeqCst)
+        self.standing.closed.load(SeqCst) || self.standing.retired.load(SeqCst)
     }
 
     /// The answer to what was sent on this line, or a timeout once the line has been silent for so long.
@@ -94,7 +95,7 @@ impl<C: Shareable> Line<C> {
 
     /// Whether a vote that was just granted counts.
     pub(crate) async fn confirm(&self) -> Result<(), BackendError> {
-        if let Some(witness) = &self.witness {
+        if let Some(witness) = &self.standing.witness {
             let confirmed = witness.confirm().await;
             // It is the confirmation that was not executed.
             confirmed.map_err(BackendError::perhaps_executed)?;
@@ -104,11 +105,19 @@ impl<C: Shareable> Line<C> {
 
     /// Whether the server is still the one to ask, so that what it has just said counts.
     pub(crate) fn still_counts(&self) -> Result<(), BackendError> {
-        if self.retired.load(SeqCst) {
+        if self.standing.retired.load(SeqCst) {
             let cause = "the server was replaced meanwhile";
             return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
         }
         Ok(())
+    }
+
+    /// Fails while a grant of this server does not count because it may have forgotten others.
+    pub(crate) fn past_probation(&self, fenced: bool) -> Result<(), BackendError> {
+        match &self.standing.probation {
+            None => Ok(()),
+            Some(probation) => probation.check(fenced),
+        }
     }
 
     /// Sees to it that a task watches the line while answers are due.
@@ -178,7 +187,7 @@ impl<C: Shareable> Watch<C> {
                 steps = 0;
                 continue;
             }
-            line.closed.store(true, SeqCst);
+            line.standing.closed.store(true, SeqCst);
             return;
         }
     }
@@ -284,7 +293,7 @@ mod tests {
 
     fn line(answers_after: Duration) -> Arc<Line<Slow>> {
         let backend = Protocol::default().over(Slow(answers_after));
-        Line::new(backend, Arc::default(), Arc::default(), None)
+        Line::new(backend, Standing::default())
     }
 
     async fn ask(line: &Arc<Line<Slow>>) -> Result<Vote, BackendError> {

@@ -8,14 +8,15 @@ use redis::{
     aio::ConnectionLike,
 };
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Resources, Vote, forward_backend,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Proposal, Resources,
+    RestartGuard, Vote, forward_backend,
 };
 
 use crate::{
     connection::{Protocol, Shareable, condemns},
     doubt::Doubts,
     follow::{Follow, Followed},
-    line::Line,
+    line::{Line, Standing},
     slot::Slot,
     standalone::Standalone,
 };
@@ -69,6 +70,7 @@ impl RedisNode {
             protocol: Protocol {
                 key_prefix: String::new(),
                 scripts_only: false,
+                guard: None,
             },
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
@@ -94,6 +96,20 @@ impl RedisNodeBuilder {
     /// closes the connection upon a command that it does not know.
     pub const fn scripts_only(mut self) -> Self {
         self.protocol.scripts_only = true;
+        self
+    }
+
+    /// Keeps the server out of votes for the time of the longest ttl in use, whoever uses it, after it has restarted
+    /// or been replaced: it may have forgotten what it granted. Default: it votes at once.
+    ///
+    /// Every new connection is examined for that, by `INFO` and a script with the key `redlock:guard` behind the
+    /// key prefix, so that clients agree on when the server was first seen; also the first time of all. A
+    /// longer ttl is refused before anything is sent. Fenced acquisitions have to wait for
+    /// [`FORGETFUL`](redlock_core::FORGETFUL) at least.
+    ///
+    /// A node over a connection that somebody else keeps up cannot have it, nor a cluster.
+    pub const fn restart_guard(mut self, max_ttl: Duration) -> Self {
+        self.protocol.guard = Some(RestartGuard::new(max_ttl));
         self
     }
 
@@ -132,17 +148,17 @@ impl RedisNodeBuilder {
     }
 
     /// The server behind this connection; see [`RedisNode::from_connection`].
+    ///
+    /// With a restart guard all votes are errors: the connection may be another one unnoticed.
     pub fn connection<C>(self, connection: C) -> RedisNode
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
-        let line = Line::new(
-            self.protocol.over(connection),
-            Arc::default(),
-            Arc::default(),
-            None,
-        );
-        self.node(Given(line), None)
+        let given = Given {
+            line: Line::new(self.protocol.over(connection), Standing::default()),
+            guarded: self.protocol.guard.is_some(),
+        };
+        self.node(given, None)
     }
 
     /// A client of the redis crate for the server at this URL, with these settings' certificates. Sends
@@ -172,6 +188,7 @@ impl RedisNodeBuilder {
         RedisNode(Arc::new(Node {
             name: self.name.or(address),
             response_timeout: self.response_timeout,
+            max_ttl: self.protocol.guard.map(RestartGuard::max_ttl),
             source,
             doubts: Doubts::new(),
         }))
@@ -215,7 +232,7 @@ pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
 
 #[derive(Clone, Copy)]
 enum Operation {
-    Acquire(Duration),
+    Acquire(Duration, Option<Proposal>),
     Extend(Duration),
     Release,
 }
@@ -223,6 +240,7 @@ enum Operation {
 struct Node<S: Source> {
     name: Option<String>,
     response_timeout: Duration,
+    max_ttl: Option<Duration>,
     source: S,
     doubts: Doubts<S::Connection>,
 }
@@ -264,11 +282,16 @@ impl<S: Source> Node<S> {
             node: self,
             value,
             lease: Some(lease),
-            in_doubt: matches!(operation, Operation::Acquire(_)),
+            in_doubt: matches!(operation, Operation::Acquire(..)),
         };
         let sent = async {
             match operation {
-                Operation::Acquire(ttl) => line.backend.acquire(resources, value, ttl).await,
+                Operation::Acquire(ttl, None) => line.backend.acquire(resources, value, ttl).await,
+                Operation::Acquire(ttl, Some(proposal)) => {
+                    let backend = &line.backend;
+                    let asked = backend.acquire_fenced(resources, value, ttl, proposal);
+                    asked.await
+                }
                 Operation::Extend(ttl) => line.backend.extend(resources, value, ttl).await,
                 Operation::Release => line.backend.release(resources, value).await,
             }
@@ -290,17 +313,24 @@ impl<S: Source> Node<S> {
             }
         };
         // A server that cannot write can still say no, but not to a SET.
-        let is_set = matches!(operation, Operation::Acquire(_)) && resources.len() == 1;
+        let is_set = matches!(operation, Operation::Acquire(_, None)) && resources.len() == 1;
         if vote == Vote::Granted || is_set {
             self.source.useful();
         }
         let counts = match (vote, operation) {
-            (Vote::Granted, Operation::Acquire(_) | Operation::Extend(_)) => line.confirm().await,
+            (Vote::Granted, Operation::Acquire(..) | Operation::Extend(_)) => line.confirm().await,
             _ => line.still_counts(),
         };
         let answer = match (counts, operation) {
+            // What a server grants on probation it holds all the same, and helps who holds it elsewhere.
+            (Ok(()), Operation::Acquire(_, proposal)) if vote == Vote::Granted => {
+                line.past_probation(proposal.is_some()).map(|()| vote)
+            }
+            (Ok(()), Operation::Extend(_)) if vote == Vote::Granted => {
+                line.past_probation(false).map(|()| vote)
+            }
             (Ok(()), _) => Ok(vote),
-            (Err(error), Operation::Acquire(_)) if vote == Vote::Granted => {
+            (Err(error), Operation::Acquire(..)) if vote == Vote::Granted => {
                 Err(self.take_back(&line, resources, value, error).await)
             }
             (Err(error), _) => Err(error),
@@ -336,7 +366,27 @@ impl<S: Source> LockBackend for Node<S> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.run(Operation::Acquire(ttl), resources, value).await
+        self.run(Operation::Acquire(ttl, None), resources, value)
+            .await
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let operation = Operation::Acquire(ttl, Some(proposal));
+        self.run(operation, resources, value).await
+    }
+
+    fn supports_fencing(&self) -> bool {
+        true
+    }
+
+    fn max_ttl(&self) -> Option<Duration> {
+        self.max_ttl
     }
 
     async fn release(
@@ -436,7 +486,10 @@ pub(crate) fn address_of(info: &ConnectionInfo) -> String {
 }
 
 /// A connection that somebody else keeps up.
-struct Given<C>(Arc<Line<C>>);
+struct Given<C> {
+    line: Arc<Line<C>>,
+    guarded: bool,
+}
 
 #[async_trait]
 impl<C: Shareable> Source for Given<C> {
@@ -444,7 +497,11 @@ impl<C: Shareable> Source for Given<C> {
     type Lease = Arc<Line<C>>;
 
     async fn lease(&self) -> Result<Arc<Line<C>>, BackendError> {
-        Ok(Arc::clone(&self.0))
+        if self.guarded {
+            let cause = "a restart guard needs a connection of the node's own";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause));
+        }
+        Ok(Arc::clone(&self.line))
     }
 
     fn line<'a>(&self, lease: &'a Arc<Line<C>>) -> &'a Arc<Line<C>> {

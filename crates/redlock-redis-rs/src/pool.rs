@@ -10,7 +10,7 @@ use redlock_core::{BackendError, BackendErrorKind, redis::Capabilities};
 use crate::{
     RedisNode, RedisNodeBuilder,
     connection::{Protocol, classify},
-    line::{Line, within},
+    line::{Line, Standing, within},
     node::Source,
 };
 
@@ -20,6 +20,9 @@ impl RedisNode {
     ///
     /// Waiting for a connection counts as connecting: it is bounded by the connect timeout, whatever
     /// the pool's own timeouts are. Connections on which an operation got no answer leave the pool.
+    ///
+    /// With a [restart guard](RedisNodeBuilder::restart_guard) the server is examined before every operation,
+    /// which takes three round trips more: a pool does not tell which of its connections are new.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         Self::builder().pool(pool)
@@ -70,8 +73,21 @@ impl Source for Pooled {
         let shared = MultiplexedConnection::clone(&connection);
         let backend = self.protocol.over(shared);
         let backend = backend.capabilities(self.capabilities.clone());
-        let line = Line::new(backend, Arc::default(), Arc::default(), None);
-        Ok(Lent { line, connection })
+        let examined = within(self.connect_timeout, self.protocol.examine(&backend)).await;
+        match examined {
+            Ok(probation) => {
+                let standing = Standing {
+                    probation,
+                    ..Standing::default()
+                };
+                let line = Line::new(backend, standing);
+                Ok(Lent { line, connection })
+            }
+            Err(error) => {
+                drop(Connection::take(connection));
+                Err(error)
+            }
+        }
     }
 
     fn line<'a>(&self, lease: &'a Lent) -> &'a Arc<Line<MultiplexedConnection>> {

@@ -19,8 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     connection::{Protocol, Shareable, condemns},
-    follow::Witness,
-    line::{Line, within},
+    line::{Line, Standing, within},
     node::Source,
 };
 
@@ -42,21 +41,17 @@ pub(crate) trait Dial: Send + Sync + 'static {
 
 pub(crate) struct Dialled<C> {
     pub(crate) connection: C,
-    /// Set when it is noticed that the connection has ended.
-    pub(crate) closed: Arc<AtomicBool>,
-    /// Set when the server is no longer the one to ask.
-    pub(crate) retired: Arc<AtomicBool>,
-    /// See [`Line::confirm`].
-    pub(crate) witness: Option<Arc<dyn Witness>>,
+    pub(crate) standing: Standing,
 }
 
 impl<C> Dialled<C> {
     pub(crate) fn new(connection: C, closed: Arc<AtomicBool>) -> Self {
         Self {
             connection,
-            closed,
-            retired: Arc::default(),
-            witness: None,
+            standing: Standing {
+                closed,
+                ..Standing::default()
+            },
         }
     }
 }
@@ -141,11 +136,16 @@ impl<D: Dial> Slot<D> {
     }
 
     async fn dial(&self, since: Instant) -> Result<Arc<Line<D::Connection>>, BackendError> {
-        let dialled = within(self.connect_timeout, self.dial.dial()).await;
-        let result = dialled.map(|dialled| {
-            let backend = self.protocol.over(dialled.connection);
-            Line::new(backend, dialled.closed, dialled.retired, dialled.witness)
-        });
+        let dialled = async {
+            let Dialled {
+                connection,
+                mut standing,
+            } = self.dial.dial().await?;
+            let backend = self.protocol.over(connection);
+            standing.probation = self.protocol.examine(&backend).await?;
+            Ok(Line::new(backend, standing))
+        };
+        let result = within(self.connect_timeout, dialled).await;
         let next = match &result {
             Ok(line) => State::Up(Arc::clone(line)),
             Err(error) => self.down(error.clone()),

@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Resources, Vote,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Resources,
+    Vote,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -37,7 +38,7 @@ impl<B> Clone for Faulty<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`LockBackend::acquire`]
+    /// [`LockBackend::acquire`], and [`LockBackend::acquire_fenced`]
     Acquire,
     /// [`LockBackend::release`]
     Release,
@@ -113,6 +114,8 @@ pub struct Call {
     pub value: Option<LockValue>,
     /// For how long, where the operation says so.
     pub ttl: Option<Duration>,
+    /// With which fencing token, if it was asked for with one.
+    pub proposal: Option<Proposal>,
 }
 
 #[derive(Debug, Default)]
@@ -290,6 +293,7 @@ fn call(
         resources: resources.clone(),
         value: value.cloned(),
         ttl,
+        proposal: None,
     }
 }
 
@@ -307,6 +311,31 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
         let execute =
             move |node: Arc<B>| async move { node.acquire(&resources, &value, ttl).await };
         self.carry(call, Ok(Vote::Refused), execute).await
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let mut call = call(Operation::Acquire, resources, Some(value), Some(ttl));
+        call.proposal = Some(proposal);
+        let (resources, value) = (resources.clone(), value.clone());
+        let execute = move |node: Arc<B>| async move {
+            let asked = node.acquire_fenced(&resources, &value, ttl, proposal);
+            asked.await
+        };
+        self.carry(call, Ok(Vote::Refused), execute).await
+    }
+
+    fn supports_fencing(&self) -> bool {
+        self.inner.supports_fencing()
+    }
+
+    fn max_ttl(&self) -> Option<Duration> {
+        self.inner.max_ttl()
     }
 
     async fn release(

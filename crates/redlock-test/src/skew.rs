@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
-use redlock_core::{BackendError, Holder, LockBackend, LockValue, Resources, Vote};
+use redlock_core::{BackendError, Holder, LockBackend, LockValue, Proposal, Resources, Vote};
 
 /// Wraps a backend so that the node's clock runs at another rate than the client's.
 ///
@@ -70,6 +70,28 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
         self.inner
             .acquire(resources, value, self.lasting(ttl))
             .await
+    }
+
+    async fn acquire_fenced(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        proposal: Proposal,
+    ) -> Result<Vote, BackendError> {
+        let keep_for = proposal.keep_for().map(|lifetime| self.lasting(lifetime));
+        let proposal = Proposal::new(proposal.token(), keep_for);
+        self.inner
+            .acquire_fenced(resources, value, self.lasting(ttl), proposal)
+            .await
+    }
+
+    fn supports_fencing(&self) -> bool {
+        self.inner.supports_fencing()
+    }
+
+    fn max_ttl(&self) -> Option<Duration> {
+        self.inner.max_ttl()
     }
 
     async fn release(

@@ -1,0 +1,32 @@
+-- Sets every key to the value for the ttl if none of them exists and the fencing token is admitted, which then
+-- becomes their fence.
+-- KEYS: the resources, then their fences in the same order.
+-- ARGV: value, ttl in milliseconds, token, lifetime of the fence in milliseconds or 0 for ever, tolerance of
+-- clocks in microseconds.
+-- Returns 1, 0 if a key exists, or else the token that would be admitted. Numbers are below 2^53, and exact.
+local resources = #KEYS / 2
+for i = 1, resources do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    return 0
+  end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local token, tolerance = tonumber(ARGV[3]), tonumber(ARGV[5])
+local floor = 0
+for i = 1, resources do
+  local fence = redis.call('GET', KEYS[resources + i]) or now - tolerance - 1
+  floor = math.max(floor, tonumber(fence))
+end
+if token <= floor or token > math.max(now + tolerance, floor + 1000) then
+  return math.max(floor + 1, now)
+end
+for i = 1, resources do
+  if ARGV[4] == '0' then
+    redis.call('SET', KEYS[resources + i], ARGV[3])
+  else
+    redis.call('SET', KEYS[resources + i], ARGV[3], 'PX', ARGV[4])
+  end
+  redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
+end
+return 1
