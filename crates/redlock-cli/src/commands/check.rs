@@ -57,7 +57,7 @@ struct Report<'a> {
 
 impl Check {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
-        let nodes = config::nodes(global)?;
+        let nodes = config::read(global)?.nodes;
         // Refuses what no other command would work with.
         let backends = nodes.iter().map(|node| node.backend.clone());
         drop(Redlock::builder(backends).build()?);

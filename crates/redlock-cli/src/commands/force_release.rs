@@ -51,7 +51,7 @@ struct Found {
 impl ForceRelease {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
         let resource = Resources::new([&*self.resource])?;
-        let nodes = session::backends(config::nodes(global)?);
+        let nodes = session::backends(config::read(global)?.nodes);
         session::run_on(
             nodes.clone(),
             |builder| builder,

@@ -19,13 +19,17 @@ use crate::{
 };
 
 const HELP: &str = "\
-The lock is kept alive until the command and all that it leaves behind in its process group have ended.
-If the lock cannot be kept, the group is sent SIGTERM, and after the grace SIGKILL: in time before the
-lock ends, if the grace is at most a third of the ttl. Signals are passed on to the group.
-The command finds REDLOCK_RESOURCE (several one a line) and REDLOCK_VALUE in its environment.
+The lock is kept alive until the command and all that it has started have ended. If the lock cannot be
+kept, they are sent SIGTERM, and after the grace SIGKILL: in time before the lock ends, if the grace is at
+most a third of the ttl. Signals are passed on to the process group of the command.
+The command finds REDLOCK_RESOURCE (several one a line), REDLOCK_VALUE and, with --fencing,
+REDLOCK_FENCING_TOKEN in its environment.
 
 Example:
   redlock run --wait 10m nightly-report -- ./report.sh --all";
+
+/// Where the command finds its fencing token.
+const TOKEN: &str = "REDLOCK_FENCING_TOKEN";
 
 /// Run a command under a lock
 #[derive(Args, Debug)]
@@ -41,6 +45,10 @@ pub(crate) struct Run {
     /// The time between SIGTERM and SIGKILL
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     grace: Duration,
+
+    /// Give the lock a fencing token [env: REDLOCK_FENCING=1]
+    #[arg(long)]
+    fencing: bool,
 
     /// Run COMMAND through `sh -c`; its ARGs are $1 and so on
     #[arg(long)]
@@ -60,7 +68,7 @@ impl Run {
         let resources = Resources::new(self.resources.clone())?;
         let line = WaitingLine::new(global.verbose);
         let settings = |builder| self.patience.settings(builder);
-        session::run(global, settings, async |redlock| {
+        session::run_acquiring(global, self.fencing, settings, async |redlock| {
             let mut signals = Signals::listen(ENDING)?;
             let lock = self
                 .patience
@@ -92,7 +100,12 @@ impl Run {
         let mut command = trampoline(&self.command())?;
         command
             .env("REDLOCK_RESOURCE", kept.resources().join("\n"))
-            .env("REDLOCK_VALUE", value);
+            .env("REDLOCK_VALUE", value)
+            // That of a lock around this one is none of this one's.
+            .env_remove(TOKEN);
+        if let Some(token) = kept.fencing_token() {
+            command.env(TOKEN, token.to_string());
+        }
         let watchdog = Watchdog::start()?;
         // We may have stood still since it was granted.
         if kept.validity() <= self.times().margin {
