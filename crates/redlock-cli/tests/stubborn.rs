@@ -75,11 +75,12 @@ impl Fixture {
         let output = command.uid(NOBODY).output().unwrap();
         (output, numbers(&self.path("file"), 1)[0])
     }
+}
 
-    fn kill(&self, pid: i32) {
-        assert!(runs(pid), "nobody could end it");
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    }
+#[track_caller]
+fn kill(pid: i32) {
+    assert!(runs(pid), "nobody could end it");
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn the_lock_is_left_to_its_ttl_and_the_code_is_no_success() {
     let (output, pid) = fixture.run("3s", "exit 0");
     let keys: Vec<_> = fixture.servers.iter().map(RedisServer::keys).collect();
     let start = Instant::now();
-    fixture.kill(pid);
+    kill(pid);
     assert_code(&output, 71);
     let line = complained(&output);
     assert!(line.contains(&format!("does not end ({pid})")), "{line}");
@@ -121,7 +122,7 @@ fn a_loss_is_told_by_its_code() {
         .map(|port| format!("redis-cli -p {port} SET a another"))
         .collect();
     let (output, pid) = fixture.run("3s", &format!("{}; sleep 60", taken.join("; ")));
-    fixture.kill(pid);
+    kill(pid);
     assert_code(&output, 76);
     assert!(complained(&output).contains("does not end"), "{output:?}");
 }

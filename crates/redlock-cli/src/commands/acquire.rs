@@ -37,8 +37,10 @@ pub(crate) struct Acquire {
     #[command(flatten)]
     patience: Patience,
 
-    /// Give the lock a fencing token, in a second line [env: REDLOCK_FENCING=1]
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "Give the lock a fencing token, in a second line [env: REDLOCK_FENCING=1]"
+    )]
     fencing: bool,
 
     /// One JSON object with all there is to know

@@ -46,8 +46,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     grace: Duration,
 
-    /// Give the lock a fencing token [env: REDLOCK_FENCING=1]
-    #[arg(long)]
+    #[arg(long, help = "Give the lock a fencing token [env: REDLOCK_FENCING=1]")]
     fencing: bool,
 
     /// Run COMMAND through `sh -c`; its ARGs are $1 and so on
