@@ -48,6 +48,15 @@ fn lines(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }
 
+/// The code that it ends with, if it ends in time.
+fn ended(running: &mut Child) -> Option<i32> {
+    let status = within(PATIENCE / 2, || running.try_wait().unwrap());
+    if status.is_none() {
+        running.kill().unwrap();
+    }
+    status?.code()
+}
+
 /// Until it waits for a lock, of which `-v` tells.
 fn until_it_waits(waiting: &mut Child) {
     let stderr = BufReader::new(waiting.stderr.as_mut().unwrap());
@@ -241,12 +250,7 @@ fn signals_that_were_blocked_at_the_start_arrive() {
             .arg(run.get_program())
             .args(run.get_args());
         adopt_environment(&mut env, &run);
-        let mut running = env.spawn().unwrap();
-        let ended = within(PATIENCE / 2, || running.try_wait().unwrap());
-        if ended.is_none() {
-            running.kill().unwrap();
-        }
-        assert_eq!(ended.and_then(|status| status.code()), Some(code));
+        assert_eq!(ended(&mut env.spawn().unwrap()), Some(code));
         assert_clean(&fixture.servers);
     }
 }
@@ -255,12 +259,12 @@ fn signals_that_were_blocked_at_the_start_arrive() {
 fn what_is_stopped_hears_that_it_is_to_end() {
     let fixture = Fixture::new();
     let script = "trap 'echo 2 >>$1; exit 3' TERM; echo $$ >>$1; kill -STOP $$; sleep 20";
-    let running = fixture.script(script).spawn().unwrap();
+    let mut running = fixture.script(script).spawn().unwrap();
     let command = numbers(&fixture.file(), 1)[0];
     eventually("it is stopped", || {
         (state(command) == Some('T')).then_some(())
     });
     send(&running, Signal::TERM);
-    assert_code(&running.wait_with_output().unwrap(), 3);
+    assert_eq!(ended(&mut running), Some(3));
     assert_eq!(numbers(&fixture.file(), 2), [command, 2]);
 }

@@ -13,6 +13,9 @@ const TTL: Duration = Duration::from_secs(10);
 /// For each answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is said of a server that has to wait, as the restart guard wants it.
+const PROBATION: &str = "restarted or replaced";
+
 /// What to do about what servers say, by the code that their errors begin with, or what the driver makes of it.
 const ADVICE: &[(&[&str], &str)] = &[
     (
@@ -53,8 +56,8 @@ const ADVICE: &[(&[&str], &str)] = &[
         "the cluster does not serve: see CLUSTER INFO and CLUSTER NODES there",
     ),
     (
-        &["does not count yet"],
-        "it has restarted, or was seen for the first time: wait for the time of the restart guard",
+        &[PROBATION],
+        "wait for the time of the restart guard",
     ),
     (
         &[
@@ -98,7 +101,11 @@ pub(super) async fn probe(name: &str, node: &Arc<dyn LockBackend>, prefix: &str)
                     // Servers repeat what they do not understand.
                     let error = error.replace(value.as_str(), "…");
                     let found = format!("cannot {does} a lock: {error}");
-                    notes.problem("locking", found, advice(&error));
+                    if error.contains(PROBATION) {
+                        notes.warning("locking", found, advice(&error));
+                    } else {
+                        notes.problem("locking", found, advice(&error));
+                    }
                     fine = false;
                 }
             }
