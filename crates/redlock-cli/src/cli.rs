@@ -93,3 +93,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Man(Man),
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -266,6 +266,8 @@ fn config(message: impl std::fmt::Display) -> Failure {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

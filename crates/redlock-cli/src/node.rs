@@ -239,3 +239,6 @@ fn sentinels(
 fn reason(error: impl Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod fuzz;

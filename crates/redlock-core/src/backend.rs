@@ -42,9 +42,9 @@ use crate::{FencingToken, Holder, LockValue, Proposal, Resources};
 ///     [`token_refused`](BackendError::token_refused) with one that it would accept.
 /// 14. **A fence outlives its lock.** Nothing lowers it: no release, no expiry of the lock, no other acquire.
 ///     It is forgotten after [`keep_for`](Proposal::keep_for), counted from the last token stored.
-/// 15. **A token keeps to the node's clock.** A token is refused as well that is further ahead of the node's own
-///     clock than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE), unless it is just above the fence, or further
-///     behind it, where a resource has no fence: [`Proposal::admit`] is the rule.
+/// 15. **A token keeps to the node's clock.** A token is refused as well that is further behind the node's own
+///     clock than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE), or further ahead of it, unless it is just above
+///     the fence: [`Proposal::admit`] is the rule.
 /// 16. **Fencing is all or nothing.** A backend that [`supports_fencing`](Self::supports_fencing) does all of
 ///     this; `acquire_fenced` of one that does not answers an error of the kind
 ///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.

@@ -272,7 +272,8 @@ impl<C: RedisClient> RedisBackend<C> {
     /// When the server does not tell, does not permit it, or cannot write, as a replica cannot.
     pub async fn examine(&self) -> Result<Duration, BackendError> {
         let run = self.told("server", "run_id").await?;
-        let run = run.ok_or_else(|| {
+        // Some proxies blank it, and then one run is like the next.
+        let run = run.filter(|run| !run.is_empty()).ok_or_else(|| {
             let cause = "the server does not tell its run_id, which the restart guard needs";
             BackendError::new(BackendErrorKind::Unsupported, cause).not_executed()
         })?;
@@ -368,8 +369,12 @@ impl<C: RedisClient> RedisBackend<C> {
                             some = true;
                             all &= deleted == 1;
                         }
-                        // Another key may be fine all the same.
-                        Err(error) => failure = failure.or(Some(error)),
+                        // Another key may be fine all the same; what is unknown outweighs a refusal.
+                        Err(error) => {
+                            failure = failure
+                                .filter(BackendError::may_have_happened)
+                                .or(Some(error));
+                        }
                     }
                 }
                 match failure {

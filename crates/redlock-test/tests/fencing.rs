@@ -90,7 +90,7 @@ impl Broken {
         1_000_000_000_000_000 + u64::try_from(self.start.elapsed().as_micros()).unwrap()
     }
 
-    fn fences(&self, resources: &Resources) -> Vec<Option<FencingToken>> {
+    fn fences(&self, resources: &Resources) -> Vec<FencingToken> {
         let fences = self.fences.lock().unwrap();
         let looked_at = match self.wrong {
             Some(Wrong::LooksAtOnlyOneOfSeveral) => 1,
@@ -104,17 +104,16 @@ impl Broken {
         resources
             .iter()
             .take(looked_at)
-            .map(|name| live(name).map(|(token, _)| FencingToken::new(*token)))
+            .filter_map(|name| live(name).map(|(token, _)| FencingToken::new(*token)))
             .collect()
     }
 
     fn admit(&self, resources: &Resources, proposal: Proposal) -> Result<(), FencingToken> {
         let (fences, now) = (self.fences(resources), self.now());
         let token = proposal.token().get();
-        let highest = fences.iter().flatten().max().map(|token| token.get());
+        let highest = fences.iter().max().map(|token| token.get());
         let tolerance = u64::try_from(CLOCK_TOLERANCE.as_micros()).unwrap();
-        let unfenced = fences.iter().any(Option::is_none);
-        let past = unfenced && token < now - tolerance;
+        let past = token < now - tolerance;
         let future = token > now + tolerance;
         let admitted = match self.wrong {
             Some(Wrong::GrantsWhatever) => token > 0,

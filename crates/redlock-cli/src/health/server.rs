@@ -439,3 +439,6 @@ async fn commands(line: &mut Line, notes: &mut Notes) {
         Err(refusal) => notes.refused("scripts", "EVAL", &refusal),
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -13,9 +13,9 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local token, tolerance = tonumber(ARGV[3]), tonumber(ARGV[5])
-local floor = 0
+local floor = now - tolerance - 1
 for i = 1, resources do
-  local fence = redis.call('GET', KEYS[resources + i]) or now - tolerance - 1
+  local fence = redis.call('GET', KEYS[resources + i]) or 0
   floor = math.max(floor, tonumber(fence))
 end
 if token <= floor or token > math.max(now + tolerance, floor + 1000) then
