@@ -69,7 +69,7 @@ impl Environment {
             let variable = variable("REDLOCK_RESTART_GUARD")?;
             variable.map_or(Ok(None), |text| {
                 let time = duration(&text).map(Some);
-                time.map_err(|error| config(format_args!("REDLOCK_RESTART_GUARD: {error}")))
+                time.map_err(|_| config("REDLOCK_RESTART_GUARD: no time, such as 1m"))
             })
         };
         let fencing = match variable("REDLOCK_FENCING")?.as_deref() {
@@ -185,7 +185,7 @@ fn from_file(path: &Path, mut environment: Environment) -> Result<Config, Failur
     environment.fencing = environment.fencing.or(file.fencing);
     if let (None, Some(text)) = (environment.restart_guard, file.restart_guard) {
         let guard = duration(&text);
-        let wrong = |error| config(format_args!("{shown}: restart_guard: {error}"));
+        let wrong = |_| config(format_args!("{shown}: restart_guard: no time, such as 1m"));
         environment.restart_guard = Some(guard.map_err(wrong)?);
     }
     environment.open_each(shown, &nodes)

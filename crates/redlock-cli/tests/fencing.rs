@@ -158,7 +158,10 @@ fn a_server_that_has_restarted_has_no_vote_for_the_longest_ttl() {
     let check = ["check", "--restart-guard", "1h", "--quiet"];
     let output = on(&servers, check).output().unwrap();
     assert_code(&output, 1);
-    assert!(said(&output).contains("wait for the time of the restart guard"), "{output:?}");
+    assert!(
+        said(&output).contains("wait for the time of the restart guard"),
+        "{output:?}"
+    );
     eventually("its vote counts", || {
         (try_it("2s").status.code() == Some(0)).then_some(())
     });

@@ -55,10 +55,7 @@ const ADVICE: &[(&[&str], &str)] = &[
         &["clusterdown"],
         "the cluster does not serve: see CLUSTER INFO and CLUSTER NODES there",
     ),
-    (
-        &[PROBATION],
-        "wait for the time of the restart guard",
-    ),
+    (&[PROBATION], "wait for the time of the restart guard"),
     (
         &[
             "unreachable",
