@@ -146,7 +146,7 @@ fn a_server_that_has_restarted_has_no_vote_for_the_longest_ttl() {
             "acquire",
             "-n",
             "--ttl",
-            "1s",
+            "4s",
             "a",
         ];
         on(&servers, args).output().unwrap()
