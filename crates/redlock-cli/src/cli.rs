@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
@@ -58,6 +60,16 @@ pub(crate) struct Global {
         help_heading = EVERYWHERE
     )]
     pub(crate) config: Option<std::path::PathBuf>,
+
+    #[arg(
+        long,
+        help = "The longest ttl in use: so long a server has no vote after a restart",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(crate) restart_guard: Option<Duration>,
 
     /// Say what every node answers
     #[arg(short, long, global = true, help_heading = EVERYWHERE)]

@@ -12,6 +12,8 @@ fn line() -> impl Strategy<Value = String> {
         "nodes",
         "username",
         "password",
+        "restart_guard",
+        "fencing",
         "url",
         "other",
         "[nodes]",
@@ -54,7 +56,7 @@ proptest! {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         fs::write(&path, lines.join("\n")).expect("it is writable");
-        if let Err(failure) = from_file(&path, &Credentials::default()) {
+        if let Err(failure) = from_file(&path, Environment::default()) {
             let shown = format!("{failure:?}");
             prop_assert!(!shown.contains(SECRET), "{}", shown);
             prop_assert!(!shown.contains("8675309"), "{}", shown);

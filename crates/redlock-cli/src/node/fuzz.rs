@@ -43,14 +43,14 @@ proptest! {
     #[test]
     fn a_reason_never_tells_the_password(url in url()) {
         let _ = has_password(&url);
-        if let Err(reason) = open(&url, &Credentials::default()) {
+        if let Err(reason) = open(&url, &Credentials::default(), None) {
             prop_assert!(!reason.contains(SECRET), "{:?}: {}", url, reason);
         }
     }
 
     #[test]
     fn a_password_in_a_url_that_can_be_used_is_noticed(url in url()) {
-        let Ok(node) = open(&url, &Credentials::default()) else {
+        let Ok(node) = open(&url, &Credentials::default(), None) else {
             return Ok(());
         };
         let infos = match node.servers {
