@@ -209,7 +209,7 @@ impl Fencing {
 
     /// For how long nodes remember the token of an acquisition, at least one hour. Default: one day.
     ///
-    /// Some 150 bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
+    /// About a hundred bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
     /// server may be set back.
     pub const fn keep_for(mut self, lifetime: Duration) -> Self {
         self.keep_for = Some(lifetime);
@@ -224,8 +224,8 @@ impl Fencing {
 
     /// Where the proposals come from. Default: the system's clock.
     ///
-    /// The tokens are right whatever this clock says: one that differs from those of the nodes by more than a
-    /// few minutes costs an additional round, once.
+    /// The tokens are right whatever this clock says: one that is further ahead of those of the nodes than ten
+    /// seconds, or further behind than five minutes, costs an additional round, once.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
