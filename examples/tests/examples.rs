@@ -158,3 +158,22 @@ fn prometheus_can_fetch_the_metrics() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn paused_holder_is_refused_and_the_next_ones_write_stays() {
+    let servers = RedisServer::start_many(3);
+    let output = example("paused_holder")
+        .args(urls(&servers))
+        .output()
+        .unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("holder: claimed with token"), "{text}");
+    assert!(lines[1].ends_with("its write was accepted"), "{text}");
+    assert_eq!(
+        lines[2..],
+        ["holder: its write was refused", "balance: 1"],
+        "{text}"
+    );
+}

@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    BackendErrorKind, InvalidRequest, Vote, Votes,
-    clock::unix_micros,
-    quorum::{forbidding, quorum},
-};
+use crate::{InvalidRequest, NodeVote, Vote, Votes, clock::unix_micros, quorum::quorum};
 
 #[expect(
     clippy::disallowed_types,
@@ -22,8 +18,12 @@ use crate::{
 )]
 type SystemTime = std::time::SystemTime;
 
-/// How far from a node's own clock a token may be that the node has no fence to compare with.
+/// How far from a node's own clock a token may be.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// How far ahead of a node's own clock a token may be that nobody has asked for: a client whose clock is ahead
+/// must not make those of others wait.
+const LEAD: Duration = Duration::from_secs(10);
 
 /// For how long a node that may have forgotten its fences stays out of fenced acquisitions: twice the
 /// tolerance, once for the token it has forgotten and once for the next one, and once more because the
@@ -96,13 +96,44 @@ impl fmt::Display for FencingToken {
 pub struct Proposal {
     token: FencingToken,
     keep_for: Option<Duration>,
+    again: bool,
+}
+
+/// The token that a node would accept, and why that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextToken {
+    /// Its clock says so.
+    Clock(FencingToken),
+    /// A fence says so, which is ahead of its clock.
+    Fence(FencingToken),
+}
+
+impl NextToken {
+    /// The token.
+    #[must_use]
+    pub const fn token(self) -> FencingToken {
+        match self {
+            Self::Clock(token) | Self::Fence(token) => token,
+        }
+    }
 }
 
 impl Proposal {
     /// Proposes a token that is to be remembered for so long, or for ever.
     #[must_use]
     pub const fn new(token: FencingToken, keep_for: Option<Duration>) -> Self {
-        Self { token, keep_for }
+        Self {
+            token,
+            keep_for,
+            again: false,
+        }
+    }
+
+    /// Says that it is what nodes have asked for, so that it may be further ahead of a node's clock.
+    #[must_use]
+    pub const fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// The token.
@@ -117,9 +148,16 @@ impl Proposal {
         self.keep_for
     }
 
+    /// How far ahead of a node's clock it may be: 10 seconds, or [`CLOCK_TOLERANCE`] if it is what nodes have asked
+    /// for.
+    #[must_use]
+    pub const fn lead(&self) -> Duration {
+        if self.again { CLOCK_TOLERANCE } else { LEAD }
+    }
+
     /// Whether a node may accept the token for resources that are free.
     ///
-    /// `fences` are those of the resources, if it has them, and `now` is the node's own clock in microseconds
+    /// `fences` are those of the resources that have one, and `now` is the node's own clock in microseconds
     /// since 1970.
     ///
     /// # Errors
@@ -127,21 +165,24 @@ impl Proposal {
     /// The token that the node would accept.
     pub fn admit(
         &self,
-        fences: impl IntoIterator<Item = Option<FencingToken>>,
+        fences: impl IntoIterator<Item = FencingToken>,
         now: u64,
-    ) -> Result<(), FencingToken> {
+    ) -> Result<(), NextToken> {
         let tolerance = micros(CLOCK_TOLERANCE);
-        // A fence that was forgotten because its time was over is below this.
-        let unknown = now.saturating_sub(tolerance + 1);
-        let fences = fences.into_iter();
-        let floor = fences.map(|fence| fence.map_or(unknown, FencingToken::get));
-        let floor = floor.max().unwrap_or(unknown);
+        // A fence that was forgotten because its time was over is below this, and so is one that was lost in a
+        // restart, when the probation is over.
+        let forgotten = now.saturating_sub(tolerance + 1);
+        let fences = fences.into_iter().map(FencingToken::get);
+        let floor = fences.fold(forgotten, u64::max);
         // A client whose clock is far ahead must not take the tokens of years to come.
-        let ceiling = (now + tolerance).max(floor + STEP);
+        let ceiling = now.saturating_add(micros(self.lead()));
+        let ceiling = ceiling.max(floor.saturating_add(STEP));
         if floor < self.token.0 && self.token.0 <= ceiling {
             Ok(())
+        } else if floor < now {
+            Err(NextToken::Clock(FencingToken::new(now)))
         } else {
-            Err(FencingToken::new(now.max(floor + 1)))
+            Err(NextToken::Fence(FencingToken::new(floor).next()))
         }
     }
 }
@@ -168,7 +209,7 @@ impl Fencing {
 
     /// For how long nodes remember the token of an acquisition, at least one hour. Default: one day.
     ///
-    /// Some 150 bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
+    /// About a hundred bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
     /// server may be set back.
     pub const fn keep_for(mut self, lifetime: Duration) -> Self {
         self.keep_for = Some(lifetime);
@@ -183,8 +224,8 @@ impl Fencing {
 
     /// Where the proposals come from. Default: the system's clock.
     ///
-    /// The tokens are right whatever this clock says: one that differs from those of the nodes by more than a
-    /// few minutes costs an additional round, once.
+    /// The tokens are right whatever this clock says: one that is further ahead of those of the nodes than ten
+    /// seconds, or further behind than five minutes, costs an additional round, once.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -234,12 +275,15 @@ impl Proposer {
 
     /// What to propose instead, if the nodes that refused a proposal for its token could grant another one.
     pub(crate) fn propose_again(&self, refused: Proposal, votes: &Votes) -> Option<Proposal> {
-        let token = better(refused.token, votes)?;
-        // So that the next attempt need not be refused first.
-        let ahead = token.0.cast_signed() - self.clock().cast_signed();
-        self.offset.store(ahead, Ordering::Relaxed);
-        self.last.store(token.0, Ordering::Relaxed);
-        Some(self.proposal(token))
+        let next = better(refused.token, votes)?;
+        let token = next.token();
+        if let NextToken::Clock(_) = next {
+            // So that the next attempt need not be refused first. One fence says nothing about the others.
+            let ahead = token.0.cast_signed() - self.clock().cast_signed();
+            self.offset.store(ahead, Ordering::Relaxed);
+            self.last.store(token.0, Ordering::Relaxed);
+        }
+        Some(self.proposal(token).again())
     }
 
     const fn proposal(&self, token: FencingToken) -> Proposal {
@@ -257,28 +301,36 @@ impl Proposer {
     }
 }
 
-/// The token that a quorum of the nodes that have answered would accept, unless too many refuse or fail for
-/// other reasons than the token.
-fn better(refused: FencingToken, votes: &Votes) -> Option<FencingToken> {
-    let nodes = votes.nodes();
-    let (mut wanted, mut hopeless, mut outdated) = (Vec::with_capacity(nodes), 0, false);
-    for vote in votes {
-        match vote.answer() {
-            Some(Ok(Vote::Granted)) => wanted.push(refused.next()),
-            Some(Err(error)) if error.kind() == BackendErrorKind::TokenRefused => {
-                outdated = true;
-                wanted.extend(error.next_token());
-            }
-            Some(Ok(Vote::Refused) | Err(_)) => hopeless += 1,
-            None => {}
-        }
-    }
-    if !outdated || hopeless >= forbidding(nodes) {
+/// The smallest token that a quorum of nodes would accept, as far as is known.
+///
+/// A node that refuses for other reasons than the token, or fails, accepts none; one that wants a token may accept
+/// those that are not much greater. Where a minority is far ahead, whether by its clock or by its fence, the
+/// others do not follow.
+fn better(refused: FencingToken, votes: &Votes) -> Option<NextToken> {
+    let wanted = |vote: &NodeVote| match vote.answer()? {
+        Ok(Vote::Granted) => Some(NextToken::Fence(refused.next())),
+        Ok(Vote::Refused) => None,
+        Err(error) => error.next_token(),
+    };
+    let mut wanted: Vec<_> = votes.iter().filter_map(wanted).collect();
+    if wanted.len() == votes.granted() {
         return None;
     }
-    wanted.sort_unstable();
-    // Not the greatest: the clock of a minority may be years ahead.
-    wanted.get(quorum(nodes) - 1).or(wanted.last()).copied()
+    wanted.sort_unstable_by_key(|next| next.token());
+    let reach = micros(CLOCK_TOLERANCE);
+    let accept = |next: &NextToken| {
+        let token = next.token().0;
+        let lowest = token.saturating_sub(reach);
+        let accepting = wanted.iter().map(|next| next.token().0);
+        accepting.filter(|it| (lowest..=token).contains(it)).count()
+    };
+    let (quorum, pending) = (quorum(votes.nodes()), votes.pending().count());
+    let certain = wanted.iter().find(|next| accept(next) >= quorum);
+    let likely = || {
+        let most = wanted.iter().max_by_key(|next| accept(next));
+        most.filter(|next| accept(next) + pending >= quorum)
+    };
+    certain.or_else(likely).copied()
 }
 
 /// In microseconds, below 2⁵³.
@@ -297,28 +349,23 @@ mod tests {
     const NOW: u64 = 1_000_000_000_000_000;
     const TOLERANCE: u64 = 300_000_000;
 
-    fn admit(token: u64, fences: &[Option<u64>]) -> Result<(), u64> {
-        let proposal = Proposal::new(FencingToken::new(token), None);
-        let fences = fences.iter().map(|fence| fence.map(FencingToken::new));
-        proposal.admit(fences, NOW).map_err(FencingToken::get)
+    fn admit(token: u64, fences: &[u64]) -> Result<(), u64> {
+        let proposal = Proposal::new(FencingToken::new(token), None).again();
+        let fences = fences.iter().copied().map(FencingToken::new);
+        let admitted = proposal.admit(fences, NOW);
+        admitted.map_err(|next| next.token().get())
     }
 
     #[test]
     fn a_token_has_to_be_above_every_fence() {
-        assert_eq!(admit(NOW, &[Some(NOW - 1)]), Ok(()));
-        assert_eq!(admit(NOW, &[Some(NOW)]), Err(NOW + 1));
-        assert_eq!(admit(NOW, &[Some(5), Some(NOW)]), Err(NOW + 1));
-        assert_eq!(
-            admit(5, &[Some(7)]),
-            Err(NOW),
-            "by its clock the node would have more"
-        );
-        assert_eq!(admit(8, &[Some(7)]), Ok(()), "however far behind the clock");
+        assert_eq!(admit(NOW, &[NOW - 1]), Ok(()));
+        assert_eq!(admit(NOW, &[NOW]), Err(NOW + 1));
+        assert_eq!(admit(NOW, &[5, NOW]), Err(NOW + 1));
     }
 
     #[test]
-    fn where_no_fence_is_known_a_token_keeps_to_the_clock() {
-        for fences in [&[None][..], &[None, Some(3)]] {
+    fn a_token_keeps_to_the_clock_whether_or_not_there_is_a_fence() {
+        for fences in [&[][..], &[3], &[3, NOW - TOLERANCE - 1]] {
             assert_eq!(admit(NOW - TOLERANCE, fences), Ok(()));
             assert_eq!(admit(NOW - TOLERANCE - 1, fences), Err(NOW));
             assert_eq!(admit(NOW + TOLERANCE, fences), Ok(()));
@@ -329,8 +376,8 @@ mod tests {
     #[test]
     fn a_token_far_ahead_is_admitted_only_just_above_the_fence() {
         let ahead = NOW + 10 * TOLERANCE;
-        assert_eq!(admit(ahead + STEP, &[Some(ahead)]), Ok(()));
-        assert_eq!(admit(ahead + STEP + 1, &[Some(ahead)]), Err(ahead + 1));
+        assert_eq!(admit(ahead + STEP, &[ahead]), Ok(()));
+        assert_eq!(admit(ahead + STEP + 1, &[ahead]), Err(ahead + 1));
     }
 
     #[test]
@@ -338,7 +385,7 @@ mod tests {
         let lifetime = micros(SHORTEST);
         let highest = NOW + TOLERANCE;
         let proposal = Proposal::new(FencingToken::new(highest), None);
-        let refused = proposal.admit([None], NOW + lifetime);
+        let refused = proposal.admit([], NOW + lifetime);
         assert!(
             refused.is_err(),
             "the highest token admitted when the fence was set"
@@ -349,9 +396,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_wanted_instead_is_admitted(
-            token in 0..2 * NOW, fences in proptest::collection::vec(any::<Option<u32>>(), 1..4),
+            token in 0..2 * NOW, fences in proptest::collection::vec(any::<u32>(), 0..4),
         ) {
-            let fences: Vec<_> = fences.into_iter().map(|fence| fence.map(|ahead| NOW + u64::from(ahead))).collect();
+            let fences: Vec<_> = fences.into_iter().map(|ahead| NOW + u64::from(ahead)).collect();
             match admit(token, &fences) {
                 Ok(()) => {}
                 Err(next) => prop_assert_eq!(admit(next, &fences), Ok(())),
@@ -362,7 +409,9 @@ mod tests {
     const PROPOSED: FencingToken = FencingToken(100);
 
     fn wants(next: u64) -> Result<Vote, BackendError> {
-        Err(BackendError::token_refused(FencingToken(next)))
+        Err(BackendError::token_refused(NextToken::Clock(FencingToken(
+            next,
+        ))))
     }
 
     fn better_than_proposed<const N: usize>(
@@ -375,7 +424,7 @@ mod tests {
                 votes.cast(node, answer, Duration::ZERO);
             }
         }
-        better(PROPOSED, &votes).map(FencingToken::get)
+        better(PROPOSED, &votes).map(|next| next.token().get())
     }
 
     #[test]
@@ -412,5 +461,10 @@ mod tests {
             better_than_proposed([held(), Some(wants(5)), Some(wants(120))]),
             Some(120)
         );
+        let years = 1_000_000 * TOLERANCE;
+        let answers = [held(), Some(Ok(Vote::Granted)), Some(wants(years))];
+        assert_eq!(better_than_proposed(answers), None);
+        let answers = [Some(wants(5)), Some(wants(years)), Some(wants(years))];
+        assert_eq!(better_than_proposed(answers), Some(years));
     }
 }

@@ -66,15 +66,15 @@ impl Probation {
         }
     }
 
-    /// Fails while what the server has just granted does not count, by an acquisition with or without a fencing
-    /// token, or by an extension.
+    /// Fails if a grant of what was `sent` then does not count: of an acquisition with or without a fencing
+    /// token, or of an extension. What was granted early and answered late must not count either.
     ///
     /// # Errors
     ///
-    /// What has been granted has happened all the same.
-    pub fn check(&self, fenced: bool) -> Result<(), BackendError> {
+    /// Stands in for the grant, which has happened all the same.
+    pub fn check(&self, fenced: bool, sent: Instant) -> Result<(), BackendError> {
         let over = if fenced { self.fenced_over } else { self.over };
-        let left = over.saturating_duration_since(Instant::now());
+        let left = over.saturating_duration_since(sent);
         if left.is_zero() {
             return Ok(());
         }
@@ -97,34 +97,41 @@ mod tests {
         let guard = RestartGuard::new(MAX_TTL);
         let fresh = guard.probation(Duration::ZERO);
         let known = guard.probation(Duration::from_secs(4));
-        assert!(known.check(false).is_err());
+        assert!(known.check(false, Instant::now()).is_err());
         sleep(Duration::from_secs(7)).await;
-        assert!(known.check(false).is_ok());
+        assert!(known.check(false, Instant::now()).is_ok());
         sleep(Duration::from_secs(3)).await;
-        let error = fresh.check(false).expect_err("clocks differ");
+        let error = fresh
+            .check(false, Instant::now())
+            .expect_err("clocks differ");
         assert!(error.may_have_happened());
         sleep(Duration::from_millis(103)).await;
-        assert!(fresh.check(false).is_ok());
+        assert!(fresh.check(false, Instant::now()).is_ok());
+        let just_before = Instant::now() - Duration::from_millis(2);
+        assert!(
+            fresh.check(false, just_before).is_err(),
+            "whenever it is answered"
+        );
         assert!(
             fresh
                 .max(guard.probation(Duration::ZERO))
-                .check(false)
+                .check(false, Instant::now())
                 .is_err()
         );
         let known_for_long = guard.probation(Duration::from_secs(60));
-        assert!(known_for_long.check(false).is_ok());
+        assert!(known_for_long.check(false, Instant::now()).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn forgotten_fences_take_longer_than_forgotten_locks() {
         let probation = RestartGuard::new(MAX_TTL).probation(Duration::ZERO);
         sleep(2 * MAX_TTL).await;
-        assert!(probation.check(false).is_ok());
-        assert!(probation.check(true).is_err());
+        assert!(probation.check(false, Instant::now()).is_ok());
+        assert!(probation.check(true, Instant::now()).is_err());
         sleep(FORGETFUL).await;
-        assert!(probation.check(true).is_ok());
+        assert!(probation.check(true, Instant::now()).is_ok());
         let longer = RestartGuard::new(2 * FORGETFUL).probation(Duration::ZERO);
         sleep(FORGETFUL).await;
-        assert!(longer.check(true).is_err());
+        assert!(longer.check(true, Instant::now()).is_err());
     }
 }

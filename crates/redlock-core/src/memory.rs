@@ -162,7 +162,7 @@ impl LockBackend for MemoryBackend {
         };
         let fences = resources
             .iter()
-            .map(|name| live(name).map(|fence| fence.token));
+            .filter_map(|name| live(name).map(|fence| fence.token));
         proposal
             .admit(fences, unix_micros())
             .map_err(BackendError::token_refused)?;

@@ -15,7 +15,7 @@ use fred::{
     types::{Resp3Frame, Value},
 };
 use redlock_core::{
-    BackendError, Probation,
+    BackendError, Instant, Probation,
     redis::{RedisBackend, RedisClient, Reply, error_reply},
 };
 
@@ -31,8 +31,8 @@ pub(crate) struct Sender {
     line: Arc<Line>,
     /// The only connection to send on, if that matters.
     only: Option<Client>,
-    /// Of the servers that were asked.
-    probation: Arc<Mutex<Option<Probation>>>,
+    /// Whom it has asked, and when first, if there is a guard.
+    asked: Arc<Mutex<Option<(Probation, Instant)>>>,
     /// Whether a command may have been sent and has not been answered.
     pub(crate) open: Arc<AtomicBool>,
 }
@@ -42,23 +42,21 @@ impl Sender {
         Self {
             line: Arc::clone(line),
             only: None,
-            probation: Arc::default(),
+            asked: Arc::default(),
             open: Arc::default(),
         }
     }
 
     /// Fails while what has just been granted does not count because the server may have forgotten others.
     pub(crate) fn past_probation(&self, fenced: bool) -> Result<(), BackendError> {
-        match &*self.on_probation() {
+        match &*self.asked() {
             None => Ok(()),
-            Some(probation) => probation.check(fenced),
+            Some((probation, sent)) => probation.check(fenced, *sent),
         }
     }
 
-    fn on_probation(&self) -> MutexGuard<'_, Option<Probation>> {
-        self.probation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) -> MutexGuard<'_, Option<(Probation, Instant)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client that is connected to a server that has been examined, if there is a guard.
@@ -70,8 +68,11 @@ impl Sender {
         if let Some(guard) = &self.line.guard {
             let examined = probation.get_or_try_init(|| self.examine(&client, guard));
             let examined = *examined.await?;
-            let mut probation = self.on_probation();
-            *probation = Some(probation.map_or(examined, |known| known.max(examined)));
+            let mut asked = self.asked();
+            *asked = Some(match *asked {
+                None => (examined, Instant::now()),
+                Some((probation, first)) => (probation.max(examined), first),
+            });
         }
         Ok(client)
     }

@@ -112,11 +112,11 @@ impl<C: Shareable> Line<C> {
         Ok(())
     }
 
-    /// Fails while a grant of this server does not count because it may have forgotten others.
-    pub(crate) fn past_probation(&self, fenced: bool) -> Result<(), BackendError> {
+    /// Fails if a grant of what was sent then does not count because the server may have forgotten others.
+    pub(crate) fn past_probation(&self, fenced: bool, sent: Instant) -> Result<(), BackendError> {
         match &self.standing.probation {
             None => Ok(()),
-            Some(probation) => probation.check(fenced),
+            Some(probation) => probation.check(fenced, sent),
         }
     }
 

@@ -8,7 +8,7 @@ use redis::{
     aio::ConnectionLike,
 };
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Proposal, Resources,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Resources,
     RestartGuard, Vote, forward_backend,
 };
 
@@ -284,6 +284,7 @@ impl<S: Source> Node<S> {
             lease: Some(lease),
             in_doubt: matches!(operation, Operation::Acquire(..)),
         };
+        let sent_at = Instant::now();
         let sent = async {
             match operation {
                 Operation::Acquire(ttl, None) => line.backend.acquire(resources, value, ttl).await,
@@ -323,11 +324,9 @@ impl<S: Source> Node<S> {
         };
         let answer = match (counts, operation) {
             // What a server grants on probation it holds all the same, and helps who holds it elsewhere.
-            (Ok(()), Operation::Acquire(_, proposal)) if vote == Vote::Granted => {
-                line.past_probation(proposal.is_some()).map(|()| vote)
-            }
-            (Ok(()), Operation::Extend(_)) if vote == Vote::Granted => {
-                line.past_probation(false).map(|()| vote)
+            (Ok(()), Operation::Acquire(..) | Operation::Extend(_)) if vote == Vote::Granted => {
+                let fenced = matches!(operation, Operation::Acquire(_, Some(_)));
+                line.past_probation(fenced, sent_at).map(|()| vote)
             }
             (Ok(()), _) => Ok(vote),
             (Err(error), Operation::Acquire(..)) if vote == Vote::Granted => {

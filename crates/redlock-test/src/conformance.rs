@@ -19,6 +19,7 @@ mod acquire;
 mod concurrency;
 mod dropped;
 mod extend;
+mod fencing;
 mod inspect;
 mod names;
 mod release;
@@ -30,7 +31,7 @@ use redlock_core::{BackendErrorKind, Holder, Instant, LockBackend, LockValue, Re
 use tokio::time::sleep;
 
 pub use self::{
-    acquire::*, concurrency::*, dropped::*, extend::*, inspect::*, names::*, release::*,
+    acquire::*, concurrency::*, dropped::*, extend::*, fencing::*, inspect::*, names::*, release::*,
 };
 
 /// One `#[tokio::test]` for every clause of the contract of
@@ -80,6 +81,13 @@ macro_rules! conformance {
             inspect_tells_who_holds
             inspect_finds_nothing_that_is_free_or_has_expired
             inspect_changes_nothing
+            only_a_greater_fencing_token_is_granted
+            what_is_held_is_refused_whatever_the_fencing_token
+            a_fencing_token_is_above_all_fences_or_nothing_is_touched
+            a_fence_outlives_its_lock
+            a_fence_is_forgotten_in_time
+            a_fencing_token_keeps_to_the_nodes_clock
+            a_fencing_token_is_granted_once
         );
     };
     ($subject:expr; $($clause:ident)+) => {

@@ -1,9 +1,10 @@
-//! How to use locks well, in four chapters.
+//! How to use locks well, in five chapters.
 //!
 //! 1. [Choosing a ttl](choosing_a_ttl)
 //! 2. [Keeping a lock alive](keeping_alive)
 //! 3. [What to do on loss](on_loss)
 //! 4. [What each failure does](failures)
+//! 5. [What is guaranteed](guarantees)
 
 #[doc = include_str!("guide/choosing_a_ttl.md")]
 pub mod choosing_a_ttl {}
@@ -16,3 +17,6 @@ pub mod on_loss {}
 
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
+
+#[doc = include_str!("guide/guarantees.md")]
+pub mod guarantees {}
