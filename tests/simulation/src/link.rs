@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, LockBackend, LockValue, Probation, Proposal, Resources,
-    RestartGuard, Vote,
+    BackendError, BackendErrorKind, Instant, LockBackend, LockValue, Probation, Proposal,
+    Resources, RestartGuard, Vote,
 };
 
 use crate::{
@@ -69,6 +69,7 @@ impl Link {
             None => None,
             Some(guard) => Some(self.connected(guard, value).await?),
         };
+        let sent = Instant::now();
         let answer = self
             .send(Request {
                 client: self.client,
@@ -83,7 +84,7 @@ impl Link {
         match answer {
             Answer::Granted => {
                 if let Some(it) = connection.filter(|_| !matches!(ask, Ask::Release)) {
-                    it.probation.check(matches!(ask, Ask::Fenced(..)))?;
+                    it.probation.check(matches!(ask, Ask::Fenced(..)), sent)?;
                 }
                 Ok(Vote::Granted)
             }

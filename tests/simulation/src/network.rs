@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use redlock_core::{FencingToken, Proposal};
+use redlock_core::{NextToken, Proposal};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) enum Answer {
     Granted,
     Refused,
     /// The fencing token is refused, this one would do.
-    TokenRefused(FencingToken),
+    TokenRefused(NextToken),
     /// The process, and how long it has been known by the node's clock.
     Process(u32, Duration),
     /// The connection broke; whether the request arrived is another question.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_core::{CLOCK_TOLERANCE, FencingToken, Proposal};
+use redlock_core::{CLOCK_TOLERANCE, FencingToken, NextToken, Proposal};
 
 use crate::plan::Memory;
 
@@ -143,11 +143,11 @@ impl Node {
         ttl: Duration,
         proposal: Proposal,
         now: Time,
-    ) -> Result<bool, FencingToken> {
+    ) -> Result<bool, NextToken> {
         if set.iter().any(|resource| self.key(resource, now).is_some()) {
             return Ok(false);
         }
-        let fences = set.iter().map(|resource| {
+        let fences = set.iter().filter_map(|resource| {
             let fence = self.store.fences[resource].filter(|fence| now < fence.expires);
             fence.map(|fence| fence.token)
         });
