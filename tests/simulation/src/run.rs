@@ -118,7 +118,10 @@ async fn all_is_well(world: &World, plan: &Plan, redlocks: &[Redlock], mut rng: 
     let right: Vec<_> = (0..plan.clients)
         .map(|client| redlock(world, plan, client, Some(0)))
         .collect();
-    match right[0].try_acquire(all, ttl).await {
+    // Tokens that suit all nodes may take more than one attempt.
+    let retries = if plan.fencing.is_some() { 10 } else { 0 };
+    let delays = iter::repeat_n(Duration::from_millis(100), retries);
+    match right[0].acquire_with_retry(all, ttl, delays).await {
         Ok(lock) => drop(lock),
         Err(error) => {
             let what = format_args!("I7: nobody holds it, and it is not granted: {error}");
