@@ -129,6 +129,13 @@ impl Proposal {
         }
     }
 
+    /// The same, to be remembered for so long, or for ever.
+    #[must_use]
+    pub const fn kept_for(mut self, keep_for: Option<Duration>) -> Self {
+        self.keep_for = keep_for;
+        self
+    }
+
     /// Says that it is what nodes have asked for, so that it may be further ahead of a node's clock.
     #[must_use]
     pub const fn again(mut self) -> Self {
