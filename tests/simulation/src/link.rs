@@ -63,8 +63,10 @@ impl Link {
         value: &LockValue,
         ask: Ask,
     ) -> Result<Vote, BackendError> {
-        let (set, between) = (set(resources), (self.client, self.node));
-        let value = self.world.asks(between, set, value, ask);
+        let resources = set(resources);
+        let value = self
+            .world
+            .asks((self.client, self.node), resources, value, ask);
         let connection = match self.guard {
             None => None,
             Some(guard) => Some(self.connected(guard, value).await?),
@@ -74,7 +76,7 @@ impl Link {
             .send(Request {
                 client: self.client,
                 node: self.node,
-                set,
+                set: resources,
                 value,
                 ask,
                 incarnation: connection.map(|it| it.incarnation),
