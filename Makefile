@@ -2,8 +2,10 @@
 # make test    all tests, on real servers
 # make lint    formatting, clippy on every feature alone, documentation, dependencies
 # make bench   the benches
+# make chaos   real servers under faults for MINUTES, with a restart guard, without, and with fencing tokens
+# make chaos-rslock   the same faults for clients of the crate rslock
 
-.PHONY: setup test lint bench
+.PHONY: setup test lint bench chaos chaos-rslock
 
 setup:
 	@.ci/setup
@@ -18,3 +20,12 @@ lint:
 
 bench: setup
 	cargo bench --workspace
+
+MINUTES = 3
+
+chaos: setup
+	cargo run --release --package redlock-chaos -- --minutes $(MINUTES)
+
+chaos-rslock: setup
+	cargo build --release --package benches --bin chaos-rslock
+	cargo run --release --package redlock-chaos -- --minutes $(MINUTES) --client target/release/chaos-rslock
