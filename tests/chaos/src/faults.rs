@@ -86,12 +86,12 @@ impl Fault {
         match self.kind {
             Kind::Amnesia => self.amnesia(fleet, crowd, log).await,
             Kind::Crash => {
-                log.fault("kill -9 and restart of", &nodes);
+                log.fault("kill -9 and restart", &nodes);
                 fleet.restart(chosen);
                 log.note(format!("{nodes} are up again"));
             }
             Kind::Hang => {
-                log.fault("SIGSTOP of", &nodes);
+                log.fault("SIGSTOP of servers", &nodes);
                 fleet.pause(chosen);
                 sleep(self.lasts).await;
                 fleet.resume(chosen);
@@ -100,9 +100,9 @@ impl Fault {
             Kind::HalfOpen | Kind::Delay => {
                 let delay = self.kind == Kind::Delay;
                 let kind = if delay {
-                    "delay at"
+                    "delay"
                 } else {
-                    "half-open connections to"
+                    "half-open connections"
                 };
                 log.fault(kind, &nodes);
                 fleet.network(chosen, Proxy::stall);
@@ -114,7 +114,7 @@ impl Fault {
                 log.note(format!("{nodes} are reached again"));
             }
             Kind::LostReplies => {
-                log.fault("lost replies of", &nodes);
+                log.fault("lost replies", &nodes);
                 fleet.network(chosen, Proxy::lose_replies);
                 sleep(self.lasts).await;
                 fleet.network(chosen, Proxy::cut);
@@ -136,8 +136,9 @@ impl Fault {
             let held = record.held(since, Instant::now() - SETTLED);
             holder = held.map(|claim| claim.hold.who.clone());
         }
-        let whom = format!("nodes {:?}, which {holder:?} holds a lock of", [one, other]);
-        log.fault("aimed kill -9 and restart of", &whom);
+        let holder = holder.as_deref().unwrap_or("nobody");
+        let whom = format!("nodes {:?}, which granted {holder} a lock", [one, other]);
+        log.fault("kill -9 and restart, aimed", &whom);
         fleet.restart(&[one, other]);
         // What was on its way to them is lost.
         fleet.network(&deaf, Proxy::cut);
@@ -192,7 +193,7 @@ pub(crate) async fn of_clients(
         while aimed && crowd.record().grants_of(client) == grants && since.elapsed() < PATIENCE {
             sleep(Duration::from_millis(2)).await;
         }
-        log.fault("SIGSTOP of a client:", &client.to_string());
+        log.fault("SIGSTOP of a client", &format!("client {client}"));
         crowd.signal(client, Signal::STOP);
         sleep(lasts).await;
         crowd.signal(client, Signal::CONT);

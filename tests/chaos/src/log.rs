@@ -35,7 +35,7 @@ impl Log {
 
     /// A fault of this kind happens now.
     pub(crate) fn fault(&self, kind: &'static str, whom: &str) {
-        let what = format!("{kind} {whom}");
+        let what = format!("{kind}: {whom}");
         self.push(Some(kind), what);
     }
 

@@ -43,8 +43,8 @@ impl Outcome {
     pub fn unexpected(&self) -> Option<String> {
         let (overlaps, disorders) = (self.violations.len(), self.disorders.len());
         let safe = overlaps == 0 && disorders == 0;
-        if Duration::from_secs(self.grants() as u64) < self.time / 2 {
-            let grants = self.grants();
+        let grants = self.grants();
+        if Duration::from_secs(grants as u64) < self.time / 2 {
             return Some(format!("{grants} grants in {:?} prove nothing", self.time));
         }
         match self.phase {
@@ -92,7 +92,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
     let kinds: BTreeSet<_> = counts.iter().flat_map(|counts| counts.keys()).collect();
     for kind in kinds {
         let of = |it: &Outcome| it.log.counts().get(kind).copied().unwrap_or(0);
-        row(kind.trim_end_matches([':']), &|it| of(it).to_string());
+        row(kind, &|it| of(it).to_string());
     }
     row("grants", &|it| it.grants().to_string());
     row("contended", &|it| it.record.contended.to_string());
