@@ -33,7 +33,7 @@ async fn main() {
         let node = SentinelNode::new(urls.clone(), "mymaster").expect("URLs");
         let ours = tokio::spawn(ours(node, end));
         let server = SentinelServerType::Master;
-        let client = SentinelClient::build(urls, "mymaster".to_owned(), None, server);
+        let client = SentinelClient::build(urls, "mymaster", None, server);
         let stock = tokio::spawn(stock(client.expect("URLs"), end));
         sleep(Duration::from_secs(1)).await;
         match event {

@@ -1,6 +1,6 @@
 //! A client of the chaos test over the crate `rslock`, with its defaults but for the retries, which are the test's.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use clap::Parser;
 use rand::{SeedableRng, rngs::StdRng};
@@ -51,11 +51,14 @@ async fn main() {
 
 /// What it tells as the validity, counted from before the request.
 fn deadline(asked: Instant, ttl: Duration) -> Instant {
-    asked + (ttl - ttl / 100).saturating_sub(Duration::from_millis(2))
+    asked + ttl.mul_f64(0.99).saturating_sub(Duration::from_millis(2))
 }
 
 fn value(lock: &Lock) -> LockValue {
-    let digits: String = lock.val.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = lock.val.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    });
     digits.parse().expect("hexadecimal digits")
 }
 
