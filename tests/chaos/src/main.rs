@@ -101,8 +101,9 @@ impl Args {
             }
             .run()
             .await?;
-            let told = outcome.unexpected().filter(|_| self.client.is_none());
-            if let Some(unexpected) = told {
+            if self.client.is_some() {
+                println!("\n{}", outcome.evidence());
+            } else if let Some(unexpected) = outcome.unexpected() {
                 println!("\n{}: {unexpected}\n{}", phase.name(), outcome.evidence());
                 code = ExitCode::FAILURE;
             }
