@@ -1,21 +1,22 @@
-# make setup   install what the tests need
-# make test    all tests, on real servers
-# make lint    formatting, clippy on every feature alone, documentation, dependencies
-# make model   every configuration of the model, one line each; MODEL=large: larger ones, MODEL=name: with its steps
-# make bench   the benches
-# make fuzz    what tests invent, CASES times (100000); a hostile server once in 100 times
-
-CASES ?= 100000
-
-
-# make simulate SEEDS=1000000 FROM=0
-#              simulated histories of the core, with faults
-# make mutants whether the simulation notices that the core is broken
-
-.PHONY: setup test lint model bench fuzz simulate mutants
+# make setup     install what the tests need
+# make test      all tests, on real servers
+# make lint      formatting, clippy on every feature alone, documentation, dependencies
+# make bench     the benches
+#
+# More of what the tests do in small:
+# make model     every configuration of the model, one line each; MODEL=large: larger ones, MODEL=name: with its steps
+# make simulate  SEEDS=100000 histories of the core with faults, FROM=0
+# make mutants   whether the simulation notices that the core is broken
+# make chaos     real servers under faults for MINUTES=3, with a restart guard, without, and with fencing tokens
+# make chaos-rslock   the same faults for clients of the crate rslock
+# make fuzz      CASES=100000 of what tests invent; a hostile server once in 100 cases
 
 SEEDS = 100000
 FROM = 0
+MINUTES = 3
+CASES = 100000
+
+.PHONY: setup test lint bench model simulate mutants chaos chaos-rslock fuzz
 
 setup:
 	@.ci/setup
@@ -28,11 +29,24 @@ test: setup
 lint:
 	@.ci/lint
 
+bench: setup
+	cargo bench --workspace
+
 model:
 	cargo run --quiet --release --package redlock-model -- $(MODEL)
 
-bench: setup
-	cargo bench --workspace
+simulate:
+	cargo run --release --package redlock-simulation -- --seeds $(SEEDS) --from $(FROM)
+
+mutants:
+	@.ci/mutants
+
+chaos: setup
+	cargo run --release --package redlock-chaos -- --minutes $(MINUTES)
+
+chaos-rslock: setup
+	cargo build --release --package benches --bin chaos-rslock
+	cargo run --release --package redlock-chaos -- --minutes $(MINUTES) --client target/release/chaos-rslock
 
 fuzz: setup
 	PROPTEST_CASES=$(CASES) cargo test --package redlock-core --test fuzz
@@ -40,9 +54,3 @@ fuzz: setup
 	PROPTEST_CASES=$(CASES) cargo test --package redlock-cli --bins fuzz -- --skip health
 	PROPTEST_CASES=$$(($(CASES) / 100)) cargo test --package redlock-cli --bins health::server::fuzz
 	PROPTEST_CASES=$$(($(CASES) / 100)) cargo test --package tests --test hostile
-
-simulate:
-	cargo run --release --package redlock-simulation -- --seeds $(SEEDS) --from $(FROM)
-
-mutants:
-	@.ci/mutants

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{InvalidRequest, NodeVote, Vote, Votes, clock::unix_micros, quorum::quorum};
+use crate::{
+    InvalidRequest, NodeVote, Vote, Votes, clock::unix_micros, quorum::quorum, validity::MAX_TTL,
+};
 
 #[expect(
     clippy::disallowed_types,
@@ -21,9 +23,9 @@ type SystemTime = std::time::SystemTime;
 /// How far from a node's own clock a token may be.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-/// How far ahead of a node's own clock a token may be that nobody has asked for: a client whose clock is ahead
-/// must not make those of others wait.
-const LEAD: Duration = Duration::from_secs(10);
+/// How far ahead of a node's own clock a token may be that nobody has asked for: so that a client whose clock is
+/// ahead is told, and does not have the proposals of others refused.
+const LEAD: Duration = Duration::from_secs(1);
 
 /// For how long a node that may have forgotten its fences stays out of fenced acquisitions: twice the
 /// tolerance, once for the token it has forgotten and once for the next one, and once more because the
@@ -155,7 +157,7 @@ impl Proposal {
         self.keep_for
     }
 
-    /// How far ahead of a node's clock it may be: 10 seconds, or [`CLOCK_TOLERANCE`] if it is what nodes have asked
+    /// How far ahead of a node's clock it may be: one second, or [`CLOCK_TOLERANCE`] if it is what nodes have asked
     /// for.
     #[must_use]
     pub const fn lead(&self) -> Duration {
@@ -231,8 +233,8 @@ impl Fencing {
 
     /// Where the proposals come from. Default: the system's clock.
     ///
-    /// The tokens are right whatever this clock says: one that is further ahead of those of the nodes than ten
-    /// seconds, or further behind than five minutes, costs an additional round, once.
+    /// The tokens are right whatever this clock says: one that is further ahead of those of the nodes than one
+    /// second, or further behind than five minutes, costs an additional round, once.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -240,7 +242,9 @@ impl Fencing {
 
     pub(crate) fn check(&self) -> Result<(), InvalidRequest> {
         match self.keep_for {
-            Some(lifetime) if lifetime < SHORTEST => Err(InvalidRequest::FenceLifetime(lifetime)),
+            Some(lifetime) if !(SHORTEST..=MAX_TTL).contains(&lifetime) => {
+                Err(InvalidRequest::FenceLifetime(lifetime))
+            }
             _ => Ok(()),
         }
     }

@@ -129,7 +129,7 @@ async fn tokens_rise_whichever_minority_of_nodes_is_down_and_whoevers_clock_is_o
 #[tokio::test(start_paused = true)]
 async fn the_token_of_several_resources_is_above_the_fences_of_all() {
     let nodes = nodes(3);
-    let ahead = fenced(&nodes, clock_off_by(Duration::from_secs(9), Duration::ZERO));
+    let ahead = fenced(&nodes, clock_off_by(ms(900), Duration::ZERO));
     let redlock = fenced(&nodes, Fencing::new());
     let high = token_of(&ahead, "b").await;
     let both = redlock.try_acquire(["a", "b"], TTL).await.unwrap();
@@ -236,6 +236,9 @@ async fn what_makes_no_sense_is_refused_when_it_is_built() {
         .fencing(Fencing::new().keep_for(TTL))
         .build();
     assert_eq!(short.unwrap_err(), InvalidRequest::FenceLifetime(TTL));
+    let endless = Fencing::new().keep_for(Duration::MAX);
+    let error = builder(&nodes(1)).fencing(endless).build().unwrap_err();
+    assert_eq!(error, InvalidRequest::FenceLifetime(Duration::MAX));
     let proposal = Proposal::new(FencingToken::new(1), None);
     let resources = Resources::new(["a"]).unwrap();
     let value = LockValue::random();
