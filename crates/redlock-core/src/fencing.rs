@@ -318,30 +318,35 @@ impl Proposer {
 /// those that are not much greater. Where a minority is far ahead, whether by its clock or by its fence, the
 /// others do not follow.
 fn better(refused: FencingToken, votes: &Votes) -> Option<NextToken> {
+    let reach = micros(CLOCK_TOLERANCE);
+    // With how much more than that it would accept.
     let wanted = |vote: &NodeVote| match vote.answer()? {
-        Ok(Vote::Granted) => Some(NextToken::Fence(refused.next())),
+        // The clock may be ahead of the token.
+        Ok(Vote::Granted) => Some((NextToken::Fence(refused.next()), 2 * reach)),
         Ok(Vote::Refused) => None,
-        Err(error) => error.next_token(),
+        Err(error) => error.next_token().map(|next| (next, reach)),
     };
     let mut wanted: Vec<_> = votes.iter().filter_map(wanted).collect();
     if wanted.len() == votes.granted() {
         return None;
     }
-    wanted.sort_unstable_by_key(|next| next.token());
-    let reach = micros(CLOCK_TOLERANCE);
-    let accept = |next: &NextToken| {
+    wanted.sort_unstable_by_key(|(next, _)| next.token());
+    let accept = |next: NextToken| {
         let token = next.token().0;
-        let lowest = token.saturating_sub(reach);
-        let accepting = wanted.iter().map(|next| next.token().0);
-        accepting.filter(|it| (lowest..=token).contains(it)).count()
+        let accepts = |from: u64, reach| (from..=from + reach).contains(&token);
+        let accepting = wanted.iter();
+        accepting
+            .filter(|(next, reach)| accepts(next.token().0, *reach))
+            .count()
     };
     let (quorum, pending) = (quorum(votes.nodes()), votes.pending().count());
-    let certain = wanted.iter().find(|next| accept(next) >= quorum);
+    let wanted = || wanted.iter().map(|(next, _)| *next);
+    let certain = wanted().find(|next| accept(*next) >= quorum);
     let likely = || {
-        let most = wanted.iter().max_by_key(|next| accept(next));
-        most.filter(|next| accept(next) + pending >= quorum)
+        let most = wanted().max_by_key(|next| accept(*next));
+        most.filter(|next| accept(*next) + pending >= quorum)
     };
-    certain.or_else(likely).copied()
+    certain.or_else(likely)
 }
 
 /// In microseconds, below 2⁵³.
@@ -475,6 +480,16 @@ mod tests {
         let years = 1_000_000 * TOLERANCE;
         let answers = [held(), Some(Ok(Vote::Granted)), Some(wants(years))];
         assert_eq!(better_than_proposed(answers), None);
+        let answers = [
+            Some(Ok(Vote::Granted)),
+            Some(wants(TOLERANCE + 200)),
+            down(),
+        ];
+        assert_eq!(
+            better_than_proposed(answers),
+            Some(TOLERANCE + 200),
+            "the clock of who granted may be ahead of the token"
+        );
         let answers = [Some(wants(5)), Some(wants(years)), Some(wants(years))];
         assert_eq!(better_than_proposed(answers), Some(years));
     }
