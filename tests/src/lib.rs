@@ -1,5 +1,6 @@
 //! What the tests on real servers share, and the README, whose code is compiled and run as tests.
 
+pub mod hostile;
 pub mod peers;
 
 use std::time::Duration;

@@ -1,9 +1,13 @@
 //! Servers that forget: plain Redlock lets two hold the same lock, and the restart guard does not.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redlock::{
-    Error, FredNode, InvalidRequest, LockBackend, RedisNode, Redlock, SentinelNode, redis_rs::redis,
+    Error, Fencing, FredNode, InvalidRequest, LockBackend, RedisNode, Redlock, SentinelNode,
+    redis_rs::redis,
 };
 use redlock_test::{
     History,
@@ -28,7 +32,7 @@ async fn works(redlock: &Redlock) {
     loop {
         match redlock.try_acquire("warm", TTL).await {
             Ok(lock) => return lock.release().await.expect("it is ours"),
-            Err(error) => assert!(start.elapsed() < 4 * TTL, "{error}"),
+            Err(error) => assert!(start.elapsed() < 8 * TTL, "{error}"),
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -321,6 +325,13 @@ async fn where_a_vote_cannot_be_tied_to_a_connection_there_is_no_guard() {
         .restart_guard(TTL)
         .open("redis-cluster://127.0.0.1:1");
     assert!(cluster.is_err());
+    let masters = "redis-sentinel://127.0.0.1:1?sentinelServiceName=mymaster";
+    assert!(
+        FredNode::builder()
+            .restart_guard(TTL)
+            .open(masters)
+            .is_err()
+    );
     let longer = redlock(&[server], |url| {
         RedisNode::builder()
             .restart_guard(TTL)
@@ -332,4 +343,34 @@ async fn where_a_vote_cannot_be_tied_to_a_connection_there_is_no_guard() {
         error,
         Err(Error::Invalid(InvalidRequest::TtlBeyondGuard { .. }))
     ));
+}
+
+#[tokio::test]
+async fn what_may_have_forgotten_tokens_stays_out_of_fenced_votes_for_longer() {
+    let server = [RedisServer::start()];
+    let url = server[0].url();
+    let nodes: [Arc<dyn LockBackend>; 2] = [
+        Arc::new(
+            RedisNode::builder()
+                .restart_guard(TTL)
+                .open(&*url)
+                .expect("a URL"),
+        ),
+        Arc::new(
+            FredNode::builder()
+                .restart_guard(TTL)
+                .open(&url)
+                .expect("a URL"),
+        ),
+    ];
+    for node in nodes {
+        works(&Redlock::new([Arc::clone(&node)]).expect("a node")).await;
+        let fenced = Redlock::builder([node]).fencing(Fencing::new()).build();
+        let error = fenced.expect("it has tokens").try_acquire("a", TTL).await;
+        let error = error.expect_err("it may have forgotten a greater token");
+        assert!(
+            error.to_string().contains("without a vote for another"),
+            "{error}"
+        );
+    }
 }

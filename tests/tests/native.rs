@@ -207,3 +207,16 @@ async fn msetex_is_kept_away_from_a_member_of_a_cluster() {
     }
     assert_eq!(refused, 2);
 }
+
+#[tokio::test]
+async fn an_error_that_names_every_way_shows_no_value() {
+    let server = RedisServer::start();
+    let redlock = Redlock::new(nodes([without_scripts(&server)])).unwrap();
+    let lock = redlock.acquire("a", TTL).await.unwrap();
+    let value = lock.value().clone();
+    let error = lock.release().await.unwrap_err().to_string();
+    for way in ["DELEX", "DELIFEQ", "script"] {
+        assert!(error.contains(way), "{error}");
+    }
+    assert!(!error.contains(&value.as_str()[..8]), "{error}");
+}

@@ -466,3 +466,38 @@ fn a_node_outlives_the_runtime_that_found_the_master() {
     }
     let _: SocketAddr = group.master();
 }
+
+/// Nobody has told it yet that the master was replaced, which still takes writes.
+#[test]
+fn who_stood_still_during_a_failover_counts_no_vote_of_the_former_master() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    for _ in 0..3 {
+        let mut group = SentinelGroup::start();
+        // Nothing of it runs but within `block_on`.
+        let (paused, redlock) = (runtime(), Redlock::new([node(&group)]).unwrap());
+        let works = async {
+            while let Err(error) = redlock.try_acquire("a", TTL).await.map(drop) {
+                println!("{error}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        paused.block_on(works);
+        let old = group.master();
+        group.failover();
+        let new = group.master_other_than(old);
+        std::thread::sleep(Duration::from_millis(3100));
+        let granted = paused.block_on(redlock.try_acquire("b", TTL));
+        if granted.is_ok() {
+            assert_eq!(
+                group.server_at(new).cli(&["EXISTS", "b"]),
+                "1",
+                "the former master voted"
+            );
+        }
+    }
+}

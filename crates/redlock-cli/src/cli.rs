@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
@@ -59,6 +61,16 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<std::path::PathBuf>,
 
+    #[arg(
+        long,
+        help = "The longest ttl in use: so long a server has no vote after a restart",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(crate) restart_guard: Option<Duration>,
+
     /// Say what every node answers
     #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub(crate) verbose: bool,
@@ -81,3 +93,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Man(Man),
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -13,7 +13,13 @@ pub(crate) mod release;
 pub(crate) mod run;
 pub(crate) mod watch;
 
-use std::io::{self, Write};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+};
+
+use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::{
     cli::{Command, Global},
@@ -35,6 +41,23 @@ pub(crate) fn execute(command: Command, global: &Global) -> Result<u8, Failure> 
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
     }
+}
+
+/// Fails if nobody could read what is printed, as after `>&-`.
+///
+/// Where standard output is closed, the runtime of Rust opens `/dev/null` before `main`: for reading as well, which
+/// no redirection of a shell does.
+pub(crate) fn can_print() -> Result<(), Failure> {
+    let is_closed = || {
+        let null = fs::metadata("/dev/null")?;
+        let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let mode = fcntl_getfl(&output)? & OFlags::RWMODE;
+        Ok::<_, io::Error>(output.metadata()?.rdev() == null.rdev() && mode == OFlags::RDWR)
+    };
+    if is_closed().unwrap_or(false) {
+        return Err(Failure::new(Code::Output, "standard output is closed"));
+    }
+    Ok(())
 }
 
 /// Writes the bytes to standard output, all or with an error.

@@ -1,10 +1,15 @@
-//! Which nodes? From `--node`, `--config`, `REDLOCK_NODES`, or a file: the first of them that is there.
+//! Which nodes? From `--node`, `--config`, `REDLOCK_NODES`, or a file: the first of them that is there. And how are
+//! they used?
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use humantime::parse_duration as duration;
 use serde::Deserialize;
 
 use crate::{
@@ -21,6 +26,8 @@ struct Settings {
     username: Option<String>,
     password: Option<String>,
     password_file: Option<PathBuf>,
+    fencing: Option<bool>,
+    restart_guard: Option<String>,
 }
 
 /// A node: its URL, or a table that has more to say.
@@ -40,11 +47,84 @@ struct Table {
     password_file: Option<PathBuf>,
 }
 
-type Nodes = Vec<Node>;
+/// What is configured.
+pub(crate) struct Config {
+    /// Of which none is asked for anything yet.
+    pub(crate) nodes: Vec<Node>,
+    /// Whether locks have fencing tokens.
+    pub(crate) fencing: bool,
+}
 
-/// The nodes, of which none is asked for anything yet.
-pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {
-    let environment = environment()?;
+/// What the environment says, which a file may add to.
+#[derive(Clone, Default)]
+struct Environment {
+    credentials: Credentials,
+    fencing: Option<bool>,
+    restart_guard: Option<Duration>,
+}
+
+impl Environment {
+    fn read(global: &Global) -> Result<Self, Failure> {
+        let guard = || {
+            let variable = variable("REDLOCK_RESTART_GUARD")?;
+            variable.map_or(Ok(None), |text| {
+                let time = duration(&text).map(Some);
+                time.map_err(|_| config("REDLOCK_RESTART_GUARD: no time, such as 1m"))
+            })
+        };
+        let fencing = match variable("REDLOCK_FENCING")?.as_deref() {
+            None => None,
+            Some("1" | "true") => Some(true),
+            Some("0" | "false") => Some(false),
+            Some(_) => return Err(config("REDLOCK_FENCING: neither 1 nor 0")),
+        };
+        Ok(Self {
+            credentials: credentials()?,
+            fencing,
+            restart_guard: match global.restart_guard {
+                None => guard()?,
+                given => given,
+            },
+        })
+    }
+
+    /// These nodes, each with its own login or else that of the environment.
+    fn open<'a>(
+        &self,
+        origin: impl std::fmt::Display,
+        urls: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Config, Failure> {
+        let urls = urls.into_iter();
+        let nodes: Vec<_> = urls
+            .map(|url| (url.clone(), self.credentials.clone()))
+            .collect();
+        self.open_each(origin, &nodes)
+    }
+
+    /// Names the nodes by where they stand, as a URL may contain a password.
+    fn open_each(
+        &self,
+        origin: impl std::fmt::Display,
+        nodes: &[(String, Credentials)],
+    ) -> Result<Config, Failure> {
+        let open = |(index, (url, credentials)): (usize, &(String, Credentials))| {
+            node::open(url, credentials, self.restart_guard)
+                .map_err(|reason| config(format_args!("{origin}: node {}: {reason}", index + 1)))
+        };
+        Ok(Config {
+            nodes: nodes
+                .iter()
+                .enumerate()
+                .map(open)
+                .collect::<Result<_, _>>()?,
+            fencing: self.fencing.unwrap_or(false),
+        })
+    }
+}
+
+/// What is configured for this command line.
+pub(crate) fn read(global: &Global) -> Result<Config, Failure> {
+    let environment = Environment::read(global)?;
     if !global.nodes.is_empty() {
         if global.nodes.iter().any(|url| node::has_password(url)) {
             return Err(config(
@@ -52,26 +132,19 @@ pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {
                  put it into REDLOCK_PASSWORD, REDLOCK_NODES or a file",
             ));
         }
-        return open(
-            "--node",
-            global.nodes.iter().map(|url| (url.as_str(), &environment)),
-        );
+        return environment.open("--node", &global.nodes);
     }
     if let Some(path) = &global.config {
-        return from_file(path, &environment);
+        return from_file(path, environment);
     }
-    if let Some(urls) = variable("REDLOCK_NODES") {
-        let urls = split(&urls);
-        return open(
-            "REDLOCK_NODES",
-            urls.iter().map(|url| (url.as_str(), &environment)),
-        );
+    if let Some(urls) = variable("REDLOCK_NODES")? {
+        return environment.open("REDLOCK_NODES", &split(&urls));
     }
-    if let Some(path) = variable("REDLOCK_CONFIG") {
-        return from_file(Path::new(&path), &environment);
+    if let Some(path) = path("REDLOCK_CONFIG") {
+        return from_file(&path, environment);
     }
     match default_file().filter(|path| path.exists()) {
-        Some(path) => from_file(&path, &environment),
+        Some(path) => from_file(&path, environment),
         None => Err(Failure::new(
             Code::NoNodes,
             "no nodes were given: use --node, REDLOCK_NODES or a configuration file",
@@ -79,7 +152,7 @@ pub(crate) fn nodes(global: &Global) -> Result<Nodes, Failure> {
     }
 }
 
-fn from_file(path: &Path, environment: &Credentials) -> Result<Nodes, Failure> {
+fn from_file(path: &Path, mut environment: Environment) -> Result<Config, Failure> {
     let shown = path.display();
     let text =
         fs::read_to_string(path).map_err(|error| config(format_args!("{shown}: {error}")))?;
@@ -100,7 +173,7 @@ fn from_file(path: &Path, environment: &Credentials) -> Result<Nodes, Failure> {
         Ok::<_, Failure>(Credentials { username, password })
     };
     let common = credentials(file.username, file.password, file.password_file)?;
-    let common = environment.clone().or(&common);
+    let common = environment.credentials.clone().or(&common);
     let nodes = file.nodes.into_iter().map(|entry| match entry {
         Entry::Url(url) => Ok((url, common.clone())),
         Entry::Table(table) => {
@@ -109,35 +182,24 @@ fn from_file(path: &Path, environment: &Credentials) -> Result<Nodes, Failure> {
         }
     });
     let nodes = nodes.collect::<Result<Vec<_>, Failure>>()?;
-    open(
-        shown,
-        nodes
-            .iter()
-            .map(|(url, credentials)| (url.as_str(), credentials)),
-    )
+    environment.fencing = environment.fencing.or(file.fencing);
+    if let (None, Some(text)) = (environment.restart_guard, file.restart_guard) {
+        let guard = duration(&text);
+        let wrong = |_| config(format_args!("{shown}: restart_guard: no time, such as 1m"));
+        environment.restart_guard = Some(guard.map_err(wrong)?);
+    }
+    environment.open_each(shown, &nodes)
 }
 
-/// Names the nodes by where they stand, as a URL may contain a password.
-fn open<'a>(
-    origin: impl std::fmt::Display,
-    nodes: impl Iterator<Item = (&'a str, &'a Credentials)>,
-) -> Result<Nodes, Failure> {
-    let open = |(index, (url, credentials))| {
-        node::open(url, credentials)
-            .map_err(|reason| config(format_args!("{origin}: node {}: {reason}", index + 1)))
-    };
-    nodes.enumerate().map(open).collect()
-}
-
-fn environment() -> Result<Credentials, Failure> {
-    let password = match variable("REDLOCK_PASSWORD") {
+fn credentials() -> Result<Credentials, Failure> {
+    let password = match variable("REDLOCK_PASSWORD")? {
         Some(password) => Some(password),
-        None => variable("REDLOCK_PASSWORD_FILE")
-            .map(|path| read_password(Path::new(&path)))
+        None => path("REDLOCK_PASSWORD_FILE")
+            .map(|path| read_password(&path))
             .transpose()?,
     };
     Ok(Credentials {
-        username: variable("REDLOCK_USERNAME"),
+        username: variable("REDLOCK_USERNAME")?,
         password,
     })
 }
@@ -150,14 +212,20 @@ fn read_password(path: &Path) -> Result<String, Failure> {
 }
 
 /// One that is empty counts as not set.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    let value = env::var_os(name).map(OsString::into_string).transpose();
+    let value = value.map_err(|_| config(format_args!("{name}: what it is set to is no UTF-8")))?;
+    Ok(value.filter(|value| !value.is_empty()))
+}
+
+/// As a path it may be any bytes.
+fn path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os(name).filter(|value| !value.is_empty());
+    path.map(PathBuf::from)
 }
 
 fn default_file() -> Option<PathBuf> {
-    let directory = variable("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
+    let directory = path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")))?;
     Some(directory.join("redlock").join("config.toml"))
 }
 
@@ -197,6 +265,8 @@ fn config(message: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Config, message)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,12 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    process::ExitCode,
+    process::{ExitCode, exit},
 };
 
-use redlock::{Error, InvalidRequest, Resources};
+use redlock::{
+    BackendErrorKind, Error, InvalidRequest, NodeVote, Resources, Votes, quorum::quorum,
+};
 
 use crate::{
     colour::{Colour, bold},
@@ -23,6 +25,7 @@ pub(crate) enum Code {
     Data = 65,
     NoNodes = 66,
     Unavailable = 69,
+    Unsupported = 70,
     System = 71,
     Output = 74,
     Locked = 75,
@@ -52,8 +55,12 @@ const TABLE: &[(&str, &str)] = &[
         "an outage: no quorum of nodes answered, or not in time",
     ),
     (
+        "70",
+        "too many nodes cannot do it, or forbid it: fencing tokens, or commands",
+    ),
+    (
         "71",
-        "the operating system refused, for example to start a process",
+        "the operating system refused, for example to start or end a process",
     ),
     (
         "74",
@@ -116,6 +123,9 @@ impl Failure {
             Error::Locked(_) => Self::new(Code::Locked, format_args!("{names}: locked by another")),
             Error::Lost(_) => Self::new(Code::Lost, format_args!("{names}: {error}")),
             Error::Invalid(invalid) => invalid.clone().into(),
+            Error::NoQuorum(votes) if is_forbidden(votes) => {
+                Self::new(Code::Unsupported, format_args!("{names}: {error}"))
+            }
             _ => Self::new(Code::Unavailable, format_args!("{names}: {error}")),
         }
     }
@@ -128,6 +138,18 @@ impl Failure {
         self
     }
 
+    /// With another message and the same code.
+    pub(crate) fn because(mut self, message: impl Display) -> Self {
+        self.message = message.to_string();
+        self
+    }
+
+    /// Ends the process without another look at anything that goes on.
+    pub(crate) fn exit(&self) -> ! {
+        let _ = self.report();
+        exit(i32::from(self.code))
+    }
+
     /// Says it in one line, and gives the code to exit with. What is to count as success needs no words.
     pub(crate) fn report(&self) -> ExitCode {
         if self.code != 0 {
@@ -137,11 +159,21 @@ impl Failure {
     }
 }
 
+/// Whether the votes are missing of nodes that cannot do it, however often they are asked.
+fn is_forbidden(votes: &Votes) -> bool {
+    let cannot = |vote: &&NodeVote| {
+        let error = vote.answer().and_then(|answer| answer.as_ref().err());
+        error.is_some_and(|error| error.kind() == BackendErrorKind::Unsupported)
+    };
+    votes.iter().filter(cannot).count() > votes.nodes() - quorum(votes.nodes())
+}
+
 impl From<InvalidRequest> for Failure {
     fn from(invalid: InvalidRequest) -> Self {
         let code = match invalid {
             InvalidRequest::NoNodes => Code::NoNodes,
             InvalidRequest::DuplicateNode(_) => Code::Config,
+            InvalidRequest::FencingUnsupported(_) => Code::Unsupported,
             _ => Code::Data,
         };
         Self::new(code, invalid)
@@ -156,7 +188,7 @@ impl From<io::Error> for Failure {
 
 /// One line on standard error.
 pub(crate) fn say(message: &str) {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     // What a server says must not command a terminal.
     let message = visible(&message);
     let name = bold("redlock:", Colour::Red, &io::stderr());
@@ -183,7 +215,7 @@ mod tests {
     fn the_table_has_every_code() {
         use Code::{
             Config, Data, Locked, Lost, NoNodes, NotConfirmed, NotExecutable, NotFound, Output,
-            Problems, System, Unavailable, Usage, Warnings,
+            Problems, System, Unavailable, Unsupported, Usage, Warnings,
         };
         let codes = [
             Warnings,
@@ -192,6 +224,7 @@ mod tests {
             Data,
             NoNodes,
             Unavailable,
+            Unsupported,
             System,
             Output,
             Locked,

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod finding;
+mod probe;
 mod sentinels;
 mod server;
 
@@ -21,13 +22,15 @@ use crate::{
 };
 
 /// Everything there is to say of these nodes, in their order.
-pub(crate) async fn examine(nodes: Vec<Node>) -> Result<Vec<Finding>, Failure> {
+///
+/// Locks that try whether a node works are named with this prefix.
+pub(crate) async fn examine(nodes: Vec<Node>, prefix: &str) -> Result<Vec<Finding>, Failure> {
     let start = Instant::now();
     let mut findings = number(nodes.len());
     let looks: Vec<_> = nodes
         .into_iter()
         .enumerate()
-        .map(|(index, node)| tokio::spawn(look(index, node, start)))
+        .map(|(index, node)| tokio::spawn(look(index, node, prefix.to_owned(), start)))
         .collect();
     let seen = all(looks).await?;
     findings.extend(twice(&seen));
@@ -39,11 +42,11 @@ pub(crate) async fn examine(nodes: Vec<Node>) -> Result<Vec<Finding>, Failure> {
 }
 
 /// What is seen of the servers behind a node.
-async fn look(index: usize, node: Node, start: Instant) -> Vec<Seen> {
+async fn look(index: usize, node: Node, prefix: String, start: Instant) -> Vec<Seen> {
     let name = node.backend.name().map(Into::into);
     let name: String = name.unwrap_or_else(|| format!("node {}", index + 1));
-    match node.servers {
-        Servers::One(info) => vec![server::look(name, info, Place::Alone, start).await],
+    let mut seen = match node.servers {
+        Servers::One(info) => vec![server::look(name.clone(), info, Place::Alone, start).await],
         Servers::Members(members) => {
             let looks: Vec<_> = members
                 .into_iter()
@@ -68,7 +71,12 @@ async fn look(index: usize, node: Node, start: Instant) -> Vec<Seen> {
             }
             seen
         }
+    };
+    // Where nobody answers, that has been said.
+    if !seen.iter().all(Seen::is_silent) {
+        seen.push(probe::probe(&name, &node.backend, &prefix).await);
     }
+    seen
 }
 
 /// What all of these come to, in their order.

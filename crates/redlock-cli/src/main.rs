@@ -10,11 +10,13 @@ mod commands;
 mod config;
 mod exit;
 mod health;
+mod inner;
 mod inspection;
 mod job;
 mod log;
 mod node;
 mod patience;
+mod processes;
 mod screen;
 mod session;
 mod signals;
@@ -24,9 +26,10 @@ mod terminal;
 mod waiting_line;
 mod watchdog;
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
+use nix::sys::signal::SigSet;
 
 use crate::{
     cli::Cli,
@@ -34,6 +37,11 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = inner::play() {
+        return code;
+    }
+    // Whoever started us may have blocked what we are to be told by, such as that a child has ended.
+    let _ = SigSet::all().thread_unblock();
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),
@@ -62,6 +70,23 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // Behind an empty line stand tips and usage.
     let reason = text.split("\n\n").next().unwrap_or_default();
-    let reason = reason.trim_start_matches("error: ");
+    let reason = without_urls(reason.trim_start_matches("error: "), env::args_os());
     Failure::new(Code::Usage, format_args!("{reason}; see `redlock --help`")).report()
+}
+
+/// The text without those arguments that are a URL, which may contain a password.
+fn without_urls(text: &str, args: impl Iterator<Item = OsString>) -> String {
+    let mut text = text.to_owned();
+    for arg in args {
+        let arg = arg.to_string_lossy();
+        // As the value of an option it is quoted without that.
+        for url in [Some(&*arg), arg.split_once('=').map(|(_, value)| value)] {
+            let url = url.filter(|url| url.contains("://") || url.starts_with("unix:"));
+            if let Some((url, (scheme, _))) = url.and_then(|url| Some((url, url.split_once(':')?)))
+            {
+                text = text.replace(url, &format!("{scheme}:…"));
+            }
+        }
+    }
+    text
 }

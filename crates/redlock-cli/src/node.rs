@@ -3,10 +3,11 @@
 use std::{
     fmt::{self, Display},
     sync::Arc,
+    time::Duration,
 };
 
 use redlock::{
-    LockBackend, RedisNode, SentinelNode,
+    LockBackend, RedisNode, RedisNodeBuilder, SentinelNode,
     redis_rs::redis::{ConnectionInfo, IntoConnectionInfo, RedisError},
 };
 
@@ -150,15 +151,28 @@ pub(crate) fn has_password(url: &str) -> bool {
 }
 
 /// The node at this URL. The reason for a failure does not contain it.
-pub(crate) fn open(url: &str, credentials: &Credentials) -> Result<Node, String> {
+///
+/// Locks last no longer than the guard says: so long its votes do not count after a restart.
+pub(crate) fn open(
+    url: &str,
+    credentials: &Credentials,
+    guard: Option<Duration>,
+) -> Result<Node, String> {
+    let builder = RedisNode::builder();
+    let builder = match guard {
+        Some(max_ttl) => builder.restart_guard(max_ttl),
+        None => builder,
+    };
     match kind(url) {
-        (Kind::Server, url) => server(url, credentials),
-        (Kind::Cluster { tls }, rest) => cluster(&Members::parse(tls, rest), credentials),
-        (Kind::Sentinels { tls }, rest) => sentinels(&Members::parse(tls, rest), credentials),
+        (Kind::Server, url) => server(url, credentials, builder),
+        (Kind::Cluster { tls }, rest) => cluster(&Members::parse(tls, rest), credentials, builder),
+        (Kind::Sentinels { tls }, rest) => {
+            sentinels(&Members::parse(tls, rest), credentials, builder)
+        }
     }
 }
 
-fn server(url: &str, credentials: &Credentials) -> Result<Node, String> {
+fn server(url: &str, credentials: &Credentials, builder: RedisNodeBuilder) -> Result<Node, String> {
     let info = url
         .into_connection_info()
         .map_err(|error| match url.split_once(':') {
@@ -166,18 +180,22 @@ fn server(url: &str, credentials: &Credentials) -> Result<Node, String> {
             _ => SCHEMES.to_owned(),
         })?;
     let info = credentials.complete(info);
-    let node = RedisNode::new(info.clone()).map_err(reason)?;
+    let node = builder.open(info.clone()).map_err(reason)?;
     Ok(Node {
         backend: Arc::new(node),
         servers: Servers::One(info),
     })
 }
 
-fn cluster(members: &Members<'_>, credentials: &Credentials) -> Result<Node, String> {
+fn cluster(
+    members: &Members<'_>,
+    credentials: &Credentials,
+    builder: RedisNodeBuilder,
+) -> Result<Node, String> {
     let infos = members.infos().map_err(reason)?;
     let infos = infos.into_iter().map(|info| credentials.complete(info));
     let infos: Vec<_> = infos.collect();
-    let node = RedisNode::from_cluster(infos.clone()).map_err(reason)?;
+    let node = builder.cluster(infos.clone()).map_err(reason)?;
     Ok(Node {
         backend: Arc::new(node),
         servers: Servers::Members(infos),
@@ -185,7 +203,11 @@ fn cluster(members: &Members<'_>, credentials: &Credentials) -> Result<Node, Str
 }
 
 /// The login of the URL is for the sentinels, which it lists.
-fn sentinels(sentinels: &Members<'_>, credentials: &Credentials) -> Result<Node, String> {
+fn sentinels(
+    sentinels: &Members<'_>,
+    credentials: &Credentials,
+    builder: RedisNodeBuilder,
+) -> Result<Node, String> {
     let (master, database) = sentinels
         .rest
         .split_once('/')
@@ -200,6 +222,7 @@ fn sentinels(sentinels: &Members<'_>, credentials: &Credentials) -> Result<Node,
     let server = credentials.complete(server);
     let sentinels = sentinels.infos().map_err(reason)?;
     let node = SentinelNode::builder()
+        .settings(builder)
         .server(server.clone())
         .open(sentinels.clone(), master)
         .map_err(reason)?;
@@ -216,3 +239,6 @@ fn sentinels(sentinels: &Members<'_>, credentials: &Credentials) -> Result<Node,
 fn reason(error: impl Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use redlock::{LockBackend, Redlock, RedlockBuilder};
+use redlock::{Fencing, LockBackend, Redlock, RedlockBuilder};
 use tokio::{
     runtime::Builder,
     time::{sleep, timeout},
@@ -27,7 +27,26 @@ pub(crate) fn run(
     settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
     work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
-    run_on(backends(config::nodes(global)?), settings, work)
+    run_on(backends(config::read(global)?.nodes), settings, work)
+}
+
+/// The same for who acquires locks: with fencing tokens if they are wanted here, or configured.
+pub(crate) fn run_acquiring(
+    global: &Global,
+    fencing: bool,
+    settings: impl FnOnce(RedlockBuilder) -> RedlockBuilder,
+    work: impl AsyncFnOnce(Redlock) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let config = config::read(global)?;
+    let fenced = |builder: RedlockBuilder| {
+        if fencing || config.fencing {
+            builder.fencing(Fencing::new())
+        } else {
+            builder
+        }
+    };
+    let settings = |builder| settings(fenced(builder));
+    run_on(backends(config.nodes), settings, work)
 }
 
 /// The same on these nodes.

@@ -10,13 +10,13 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    exit::{Code, Failure, say},
+    exit::{Code, Failure},
     job::{Change, Job},
     signals::{OTHER, Signals},
 };
 
-/// How often a group is looked at whose leader has ended: nobody tells when the others have.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often is looked who is left: nobody tells when the others have ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How long what was killed may take to vanish.
 const STUBBORN: Duration = Duration::from_secs(5);
@@ -32,7 +32,15 @@ pub(crate) struct Times {
     pub(crate) grace: Duration,
 }
 
-/// How far the group has been brought towards its end.
+/// How it has ended.
+pub(crate) enum End {
+    /// Nobody is left: the code the command ended with, or what went wrong.
+    Gone(Result<u8, Failure>),
+    /// Somebody is left whom we cannot end: the lock is not to be released.
+    Stubborn(Failure),
+}
+
+/// How far everybody has been brought towards the end.
 #[derive(Clone, Copy)]
 enum Ending {
     No,
@@ -41,18 +49,17 @@ enum Ending {
 }
 
 impl Ending {
-    /// Asks the group to end, unless it was.
+    /// Asks everybody to end, unless that was done.
     fn ask(&mut self, job: &Job, grace: Duration) {
         if let Self::No = self {
-            job.signal(Signal::TERM);
+            job.end(Signal::TERM);
         }
         self.kill_in(grace);
     }
 
-    /// Kills it so soon, or sooner if that was said before.
+    /// Kills them so soon, or sooner if that was said before.
     fn kill_in(&mut self, grace: Duration) {
-        let now = Instant::now();
-        let kill_at = now.checked_add(grace).unwrap_or(now + FAR);
+        let kill_at = Instant::now() + grace.min(FAR);
         match self {
             Self::No => *self = Self::Asked { kill_at },
             Self::Asked { kill_at: before } => *before = kill_at.min(*before),
@@ -71,17 +78,22 @@ impl Ending {
     }
 }
 
-/// The code the command ended with, or that the lock was lost first.
+/// Stays with the job until nobody is left of it, or nothing more can be done.
 pub(crate) async fn supervise(
     mut job: Job,
     signals: &mut Signals,
     lock: &LostSignal,
     times: Times,
-) -> Result<u8, Failure> {
-    signals.add(OTHER)?;
+) -> End {
     let mut ending = Ending::No;
     let (mut code, mut lost, mut stopped) = (None, false, false);
-    loop {
+    let mut failure = None;
+    if let Err(error) = signals.add(OTHER) {
+        failure = Some(error.into());
+        ending.ask(&job, times.grace);
+    }
+    let gone = loop {
+        let looks = code.is_some() || matches!(ending, Ending::Killed { .. });
         tokio::select! {
             biased;
             () = nearly_lost(lock, times.margin), if !lost => {
@@ -97,34 +109,50 @@ pub(crate) async fn supervise(
             }
             () = ending.due() => {
                 if let Ending::Killed { .. } = ending {
-                    say("what was killed does not end");
-                    break;
+                    break false;
                 }
-                job.signal(Signal::KILL);
                 ending = Ending::Killed { give_up_at: Instant::now() + STUBBORN };
             }
             change = job.changed() => match change {
                 Change::Ended(ended) => code = Some(ended),
                 Change::Stopped(signal) => stopped = job.stopped(signal),
+                Change::Unguarded(error) => {
+                    let message = format!("nobody guards the command any more: {error}");
+                    failure = Some(Failure::new(Code::System, message));
+                    ending.ask(&job, times.grace);
+                }
             },
             signal = signals.next() => job.signal(signal),
-            () = sleep(LOOK), if code.is_some() => {}
+            () = sleep(LOOK), if looks => {}
         }
         if code.is_some() {
             if job.is_gone() {
-                break;
+                break true;
             }
             // What it has left behind.
             ending.ask(&job, times.grace);
         }
-    }
+        if let Ending::Killed { .. } = ending {
+            // Also who was started meanwhile.
+            job.end(Signal::KILL);
+        }
+    };
+    let left = job.left();
     job.finish();
     if lost {
         let message = "the lock was lost; the command was ended";
-        return Err(Failure::new(Code::Lost, message));
+        failure = Some(Failure::new(Code::Lost, message));
     }
-    // Without one the command itself does not end.
-    Ok(code.unwrap_or(Code::System as u8))
+    if !gone {
+        let message = format!("what was killed does not end ({left}); the ttl frees the lock");
+        return End::Stubborn(failure.map_or_else(
+            || Failure::new(Code::System, &message),
+            |failure| failure.because(&message),
+        ));
+    }
+    // Without a code the command itself has not ended.
+    let code = code.unwrap_or(Code::System as u8);
+    End::Gone(failure.map_or(Ok(code), Err))
 }
 
 /// Returns when no more than this is left of the lock.

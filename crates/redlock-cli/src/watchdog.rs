@@ -1,18 +1,29 @@
 //! A process that outlives us for as long as it takes to end the command.
 
 use std::{
-    io::{self, Write},
-    os::unix::process::CommandExt,
-    process::{ChildStdin, Command, Stdio},
+    io::{self, BufRead, Write, stdin},
+    process::{ChildStdin, ExitCode, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
-use rustix::process::{Pid, WaitOptions, waitpid};
+use nix::sys::signal::SigSet;
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpid,
+};
 
-/// Is told the group. A further line is a farewell; without one we were killed.
-const SCRIPT: &str = r#"trap '' HUP INT QUIT TERM
-read -r group && { read -r _ || kill -s KILL -- "-$group"; }"#;
+use crate::{
+    inner::{WATCHDOG, ourselves},
+    processes::with_environment,
+};
 
-/// Kills a process group when this process ends in whatever way, unless it is dismissed before.
+/// How often it tries to kill who is left.
+const ROUNDS: usize = 200;
+
+/// The time in between.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Kills the command when this process ends in whatever way, unless it is dismissed before.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     pid: Pid,
@@ -23,8 +34,9 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     /// Starts it; nothing is watched yet.
     pub(crate) fn start() -> io::Result<Self> {
-        let mut started = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "redlock-watchdog"])
+        use std::os::unix::process::CommandExt;
+        let mut started = ourselves(WATCHDOG)?
+            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -37,9 +49,13 @@ impl Watchdog {
         })
     }
 
-    /// From now on this group is watched.
-    pub(crate) fn watch(&mut self, group: Pid) -> io::Result<()> {
-        self.tell(group.as_raw_nonzero())
+    pub(crate) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// From now on this group is watched, and who carries this entry in the environment.
+    pub(crate) fn watch(&mut self, group: Pid, mark: &str) -> io::Result<()> {
+        self.tell(format_args!("{group} {mark}"))
     }
 
     /// Ends it without killing anything.
@@ -59,5 +75,36 @@ impl Drop for Watchdog {
         self.input = None;
         // When it fails somebody has buried it already.
         let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
+}
+
+/// The part of the watchdog itself: is told what to watch. A further line is a farewell; without one who told
+/// it was killed.
+pub(crate) fn watch() -> ExitCode {
+    // It ends by itself, and by nothing that is sent to everybody.
+    let _ = SigSet::all().thread_block();
+    let mut lines = stdin().lock().lines().map_while(Result::ok);
+    let told = lines.next();
+    if let Some(told) = told.filter(|_| lines.next().is_none())
+        && let Some((group, mark)) = told.split_once(' ')
+        && let Some(group) = group.parse().ok().and_then(Pid::from_raw)
+    {
+        kill(group, mark);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Kills the group and the others until nobody is left; who starts new ones is killed with them sooner or later.
+fn kill(group: Pid, mark: &str) {
+    for _ in 0..ROUNDS {
+        let _ = kill_process_group(group, Signal::KILL);
+        let others = with_environment(mark);
+        for pid in &others {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        if others.is_empty() && test_kill_process_group(group).is_err() {
+            return;
+        }
+        sleep(PAUSE);
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
     thread,
 };
 
@@ -13,7 +13,8 @@ use redlock_test::server::{Program, RedisCluster, RedisServer, SentinelConfig};
 use serde_json::Value;
 
 use common::{
-    assert_code, assert_complains, complained, on, order, redlock, said,
+    adopt_environment, assert_clean, assert_code, assert_complains, complained, eventually, on,
+    order, redlock, said,
     terminal::{Terminal, plain},
 };
 
@@ -108,6 +109,7 @@ fn all_is_fine() {
         "eviction",
         "commands",
         "scripts",
+        "locking",
     ] {
         let told = found.0.iter().filter(|it| it["check"] == check);
         assert_eq!(told.count(), 3, "{check}");
@@ -115,6 +117,107 @@ fn all_is_fine() {
     let output = on(&servers, ["check", "--quiet"]).output().unwrap();
     assert_code(&output, 0);
     assert_eq!(said(&output), "");
+    assert_clean(&servers);
+}
+
+#[test]
+fn a_server_on_which_no_lock_can_be_taken() {
+    type Orders<'a> = &'a [&'a [&'a str]];
+    let cases: [(Orders, &str, &str); 4] = [
+        (
+            &[&["ACL", "SETUSER", "default", "-set"]],
+            "cannot take a lock: ",
+            "ACL SETUSER",
+        ),
+        (
+            &[&["CONFIG", "SET", "maxmemory", "1"]],
+            "OOM",
+            "raise maxmemory",
+        ),
+        (
+            &[&["CONFIG", "SET", "min-replicas-to-write", "1"]],
+            "NOREPLICAS",
+            "start its replicas",
+        ),
+        (
+            &[
+                &["SCRIPT", "FLUSH"],
+                &["ACL", "SETUSER", "default", "-eval", "-evalsha"],
+            ],
+            "cannot extend a lock: ",
+            "+eval +evalsha",
+        ),
+    ];
+    for (orders, text, advice) in cases {
+        let servers = healthy(3);
+        for words in orders {
+            order(&servers[1], words);
+        }
+        let found = Found::on(&servers, 2);
+        let locking = found.one("locking", text);
+        assert_eq!(locking["node"], servers[1].address().to_string());
+        let advised = locking["advice"].as_str().unwrap();
+        assert!(advised.contains(advice), "{advised}");
+        let fine = found
+            .0
+            .iter()
+            .filter(|it| it["check"] == "locking" && it["severity"] == "ok");
+        assert_eq!(fine.count(), 2);
+    }
+}
+
+#[test]
+fn keys_that_the_user_may_not_lock() {
+    let servers = healthy(1);
+    let user = [
+        "ACL",
+        "SETUSER",
+        "app",
+        "on",
+        ">app-secret",
+        "~jobs:*",
+        "+@all",
+    ];
+    order(&servers[0], &user);
+    let mut command = on(&servers, []);
+    command
+        .env("REDLOCK_USERNAME", "app")
+        .env("REDLOCK_PASSWORD", "app-secret");
+    let found = Found::by(&mut command, 2);
+    let advice = found.one("locking", "permission")["advice"]
+        .as_str()
+        .unwrap();
+    assert!(advice.contains("--probe-prefix"), "{advice}");
+    let mut prefixed = on(&servers, ["--node", &servers[0].url()]);
+    adopt_environment(&mut prefixed, &command);
+    let output = prefixed
+        .args(["check", "--probe-prefix", "jobs:"])
+        .output()
+        .unwrap();
+    assert_code(&output, 0);
+}
+
+#[test]
+fn a_server_that_is_busy_is_not_told_to_have_a_wrong_login() {
+    let servers = healthy(1);
+    order(&servers[0], &["CONFIG", "SET", "lua-time-limit", "50"]);
+    let port = servers[0].address().port().to_string();
+    let mut endless = Command::new("redis-cli");
+    let endless = endless.args(["-p", &port, "EVAL", "while true do end", "0"]);
+    let mut endless = endless.stdout(Stdio::null()).spawn().unwrap();
+    eventually("it is busy", || {
+        servers[0].cli(&["PING"]).contains("BUSY").then_some(())
+    });
+    let found = Found::on(&servers, 2);
+    order(&servers[0], &["SCRIPT", "KILL"]);
+    endless.wait().unwrap();
+    let advice = found.one("reachable", "usy")["advice"].as_str().unwrap();
+    assert!(advice.contains("SCRIPT KILL"), "{advice}");
+
+    let loading = |_: &str| Some("-LOADING Redis is loading the dataset in memory\r\n".to_owned());
+    let found = Found::at(&pretender(loading), 2);
+    let advice = found.one("reachable", "oading")["advice"].as_str().unwrap();
+    assert!(advice.contains("wait"), "{advice}");
 }
 
 #[test]
@@ -189,7 +292,9 @@ fn locks_that_do_not_outlive_a_restart() {
 fn who_may_not_look_is_told_so() {
     let servers = healthy(1);
     let user = ["ACL", "SETUSER", "app", "on", ">app-secret", "~*"];
-    let allowed = ["+set", "+eval", "+evalsha"];
+    let allowed = [
+        "+set", "+get", "+del", "+pexpire", "+pttl", "+eval", "+evalsha",
+    ];
     order(&servers[0], &[&user[..], &allowed].concat());
     let check = |code| {
         let mut command = on(&servers, []);
@@ -333,7 +438,7 @@ fn a_group_under_sentinels() {
     found.one("master", &master);
 }
 
-/// A server that answers this to each command; what it does not answer, nobody is allowed to ask.
+/// A server that answers this to each command; otherwise it can be locked, and nobody is allowed to ask it anything.
 fn pretender(answer: impl Fn(&str) -> Option<String> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -351,7 +456,15 @@ fn serve(connection: &TcpStream, answer: &dyn Fn(&str) -> Option<String>) {
     while let Some(head) = lines.next() {
         let words: usize = head.trim_start_matches('*').parse().unwrap();
         let words: Vec<_> = lines.by_ref().take(2 * words).collect();
-        let reply = answer(&words[1]).unwrap_or_else(|| "-NOPERM this user may not\r\n".to_owned());
+        let reply = answer(&words[1]).unwrap_or_else(|| {
+            match words[1].as_str() {
+                // It can be locked.
+                "SET" => "+OK\r\n",
+                "EVAL" | "EVALSHA" => ":1\r\n",
+                _ => "-NOPERM this user may not\r\n",
+            }
+            .to_owned()
+        });
         let _ = (&mut &*connection).write_all(reply.as_bytes());
     }
 }

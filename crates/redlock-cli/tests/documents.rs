@@ -17,7 +17,7 @@ const COMMANDS: [&str; 9] = [
     "force-release",
     "exit-codes",
 ];
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 15] = [
     "--node",
     "--config",
     "--verbose",
@@ -30,6 +30,9 @@ const OPTIONS: [&str; 12] = [
     "--quiet",
     "--interval",
     "--yes",
+    "--fencing",
+    "--probe-prefix",
+    "--restart-guard",
 ];
 
 /// As large as a terminal may be expected to be.

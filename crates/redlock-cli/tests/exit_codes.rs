@@ -2,11 +2,18 @@
 
 mod common;
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use redlock_test::server::RedisServer;
 
-use common::{PATIENCE, assert_clean, assert_code, assert_complains, hold, on, redlock, said};
+use common::{
+    PATIENCE, adopt_environment, assert_clean, assert_code, assert_complains, complained, hold, on,
+    redlock, said,
+};
 
 #[test]
 fn those_of_the_command_are_passed_through() {
@@ -175,12 +182,70 @@ fn the_table_is_shown() {
     let table = said(&redlock(["exit-codes"]).output().unwrap());
     let help = said(&redlock(["help", "exit-codes"]).output().unwrap());
     for code in [
-        "0", "1 ", "2 ", "64", "65", "66", "69", "71", "74", "75", "76", "77", "78", "126", "127",
-        "128+n",
+        "0", "1 ", "2 ", "64", "65", "66", "69", "70", "71", "74", "75", "76", "77", "78", "126",
+        "127", "128+n",
     ] {
         let line = table
             .lines()
             .find(|line| line.trim_start().starts_with(code));
         assert!(help.contains(line.unwrap()), "{code}");
+    }
+}
+
+#[test]
+fn a_standard_output_that_is_closed_keeps_no_lock() {
+    let servers = RedisServer::start_many(3);
+    let mut acquire = on(&servers, []);
+    let run = |command: &mut Command, redirection: &str| {
+        let mut shell = Command::new("sh");
+        let script = format!("\"$1\" acquire --ttl 1m a {redirection}");
+        adopt_environment(&mut shell, command);
+        shell.args(["-c", &script, "sh"]).arg(command.get_program());
+        shell.stdin(Stdio::null()).output().unwrap()
+    };
+    let output = run(&mut acquire, ">&-");
+    assert_code(&output, 74);
+    assert!(complained(&output).contains("standard output is closed"));
+    assert_clean(&servers);
+    // Who does not want to know the value has the ttl free the lock.
+    assert_code(&run(&mut acquire, ">/dev/null"), 0);
+    assert_eq!(servers[0].keys(), ["a"]);
+}
+
+#[test]
+fn times_of_any_length() {
+    let servers = RedisServer::start_many(1);
+    for time in [
+        "0s",
+        "18446744073709551615s",
+        "9223372036854775807s",
+        "500000000000y",
+    ] {
+        for option in ["--grace", "--wait"] {
+            let script = "sleep 60 & exit 5";
+            let grace = if option == "--grace" {
+                &["--wait", "1s"]
+            } else {
+                &["--grace", "0s"]
+            };
+            let args = ["run", option, time]
+                .into_iter()
+                .chain(grace.iter().copied());
+            let args = args.chain(["--shell", "a", "--", script]);
+            assert_code(&on(&servers, args).output().unwrap(), 5);
+        }
+        for args in [
+            &["run", "--ttl", time, "a", "--", "true"][..],
+            &["acquire", "--ttl", time, "b"],
+        ] {
+            let output = on(&servers, args.iter().copied()).output().unwrap();
+            assert!(!complained(&output).contains("panicked"), "{output:?}");
+            assert!(
+                [Some(0), Some(65)].contains(&output.status.code()),
+                "{output:?}"
+            );
+            let _ = servers[0].cli(&["DEL", "b"]);
+        }
+        assert_clean(&servers);
     }
 }

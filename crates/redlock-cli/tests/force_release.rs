@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::process::{Child, Output};
+use std::process::{Child, Command, Output};
 
 use redlock_test::server::RedisServer;
 
@@ -130,7 +130,7 @@ fn what_is_no_lock_is_left_alone_and_the_command_is_named() {
         let about = format!("\"a\" on {}: what is there is no ", server.address());
         assert!(complaint.contains(&about), "{complaint}");
     }
-    assert_eq!(complaint.matches("redis-cli DEL \"a\"").count(), 2);
+    assert_eq!(complaint.matches("redis-cli DEL a\n").count(), 2);
     let types = [0, 1, 2].map(|index: usize| servers[index].cli(&["TYPE", "a"]));
     assert_eq!(types, ["string", "list", "none"]);
 }
@@ -145,4 +145,47 @@ fn too_few_nodes() {
     servers[1].kill();
     let output = forced(&servers, 69);
     assert!(complained(&output).contains("too few nodes answered"));
+}
+
+#[test]
+fn nodes_that_would_not_free_it() {
+    let servers = RedisServer::start_many(3);
+    let value = hold(&servers, "a");
+    for server in &servers {
+        let user = ["ACL", "SETUSER", "default", "-@write", "-eval", "-evalsha"];
+        order(server, &user);
+    }
+    let output = forced(&servers, 69);
+    let complaint = complained(&output);
+    for server in &servers {
+        let about = format!("\"a\" on {}: ", server.address());
+        assert!(complaint.contains(&about), "{complaint}");
+    }
+    assert!(complaint.contains("permissions"), "{complaint}");
+    assert!(!complaint.contains(&value), "{complaint}");
+    assert!(servers.iter().all(|it| it.cli(&["GET", "a"]) == value));
+    // One of them alone is a minority that its ttl frees.
+    for server in &servers[1..] {
+        order(server, &["ACL", "SETUSER", "default", "+@all"]);
+    }
+    let output = forced(&servers, 0);
+    assert!(complained(&output).contains("permissions"), "{output:?}");
+}
+
+#[test]
+fn the_command_that_is_named_can_be_pasted_into_a_shell() {
+    let servers = RedisServer::start_many(1);
+    let name = "a  $(touch x)'\"\\ !b";
+    order(&servers[0], &["SET", name, "not a lock"]);
+    let output = on(&servers, ["force-release", "--yes", name]).output();
+    let complaint = complained(&output.unwrap());
+    let (_, named) = complaint.split_once("redis-cli ").unwrap();
+    let named = named.lines().next().unwrap();
+    let port = servers[0].address().port();
+    let directory = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    let pasted = shell.args(["-c", &format!("redis-cli -p {port} {named}")]);
+    let output = pasted.current_dir(&directory).output().unwrap();
+    assert_eq!(said(&output), "1\n", "{complaint}");
+    assert_clean(&servers);
 }

@@ -3,14 +3,16 @@
 mod common;
 
 use std::{
+    io::{Write, pipe},
     path::Path,
     process::Child,
     time::{Duration, Instant},
 };
 
 use redlock_test::server::RedisServer;
+use rustix::{io::ioctl_fionbio, process::Signal};
 
-use common::{assert_code, complained, exists, numbers, on, within};
+use common::{assert_code, complained, eventually, exists, numbers, on, send, within};
 
 const TTL: Duration = Duration::from_secs(6);
 const GRACE: Duration = Duration::from_secs(2);
@@ -122,4 +124,39 @@ fn a_minority_is_not_missed() {
     servers[..2].iter_mut().for_each(RedisServer::kill);
     assert_code(&running.wait_with_output().unwrap(), 0);
     assert_eq!(numbers(&file, 2), [1, 2]);
+}
+
+#[test]
+fn a_loss_that_is_noticed_late_is_granted_no_more_than_what_is_left_of_the_grace() {
+    let servers = RedisServer::start_many(3);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let script = "trap '' TERM; echo $$ >$1; while :; do sleep 0.05; done";
+    let running = start(&servers, script, &file);
+    let command = numbers(&file, 1)[0];
+    send(&running, Signal::STOP);
+    eventually("the ttl ends it", || {
+        let free = servers.iter().all(|server| server.keys().is_empty());
+        free.then_some(())
+    });
+    send(&running, Signal::CONT);
+    let noticed = Instant::now();
+    assert_code(&running.wait_with_output().unwrap(), 76);
+    assert!(noticed.elapsed() < GRACE / 2, "{:?}", noticed.elapsed());
+    assert!(!exists(command));
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_extensions() {
+    let servers = RedisServer::start_many(3);
+    let (reader, mut writer) = pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    ioctl_fionbio(&writer, false).unwrap();
+    let args = ["-v", "run", "--ttl", "4s", "a", "--", "sleep", "9"];
+    let mut command = on(&servers, args);
+    let mut running = command.stderr(writer).spawn().unwrap();
+    let ended = eventually("it ends", || running.try_wait().unwrap());
+    drop(reader);
+    assert_eq!(ended.code(), Some(0), "it was held for twice its ttl");
 }

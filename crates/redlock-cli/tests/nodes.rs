@@ -3,7 +3,9 @@
 mod common;
 
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,7 +13,7 @@ use std::{
 use redlock_test::server::{Program, RedisCluster, RedisServer, SentinelConfig};
 use tempfile::TempDir;
 
-use common::{adopt_environment, assert_clean, assert_code, assert_complains, redlock};
+use common::{adopt_environment, assert_clean, assert_code, assert_complains, on, redlock};
 
 fn file(directory: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = directory.path().join(name);
@@ -216,4 +218,26 @@ fn configurations_that_make_no_sense() {
         66,
         "no nodes",
     );
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_an_error() {
+    let servers = RedisServer::start_many(1);
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    for name in ["REDLOCK_NODES", "REDLOCK_USERNAME", "REDLOCK_PASSWORD"] {
+        let mut command = on(&servers, ["acquire", "a"]);
+        assert_complains(command.env(name, odd), 78, &format!("{name}: "));
+    }
+    let mut command = on(&servers, ["release", "a"]);
+    assert_complains(command.env("REDLOCK_VALUE", odd), 64, "UTF-8");
+    assert_clean(&servers);
+    // The name of a file may be anything.
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join(odd);
+    fs::write(&path, nodes(&servers)).unwrap();
+    let mut command = redlock([]);
+    assert_locks_on(command.env("REDLOCK_CONFIG", &path), &servers, &[]);
+    let mut command = on(&servers, ["acquire", "a"]);
+    fs::write(&path, b"\xff").unwrap();
+    assert_complains(command.env("REDLOCK_PASSWORD_FILE", &path), 78, "UTF-8");
 }

@@ -168,3 +168,30 @@ fn the_list_of_processes_shows_neither_a_password_nor_the_value() {
     assert!(!processes.contains(&format!(":{SECRET}@")), "{processes}");
     assert!(!processes.contains(said(&output).trim()), "{processes}");
 }
+
+#[test]
+fn an_argument_that_is_out_of_place_is_not_repeated_with_its_password() {
+    for url in [
+        "redis://:wrong-horse@h:1",
+        "redis://user:wrong-horse's@h:1",
+        "sentinels://:wrong-horse@h:1,i:2/name",
+        "unix:/socket?pass=wrong-horse",
+    ] {
+        let option = format!("--frobnicate={url}");
+        let wait = format!("--wait={url}");
+        for args in [
+            &[url][..],
+            &["check", url],
+            &["extend", "--value", "v", "--ttl", url, "a"],
+            &["run", &option, "a", "--", "true"],
+            &["run", &wait, "a", "--", "true"],
+            &["watch", "--interval", url],
+            &["completions", url],
+        ] {
+            let mut command = redlock(args.iter().copied());
+            assert_complains(&mut command, 64, "see `redlock --help`");
+            let said = complained(&command.output().unwrap());
+            assert!(!said.contains("wrong-horse"), "{said}");
+        }
+    }
+}

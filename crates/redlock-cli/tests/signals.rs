@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use common::{
     PATIENCE, adopt_environment, assert_clean, assert_code, assert_complains, complained,
-    eventually, exists, hold, numbers, on, runs, send,
+    eventually, exists, hold, numbers, on, runs, send, state, within,
 };
 
 struct Fixture {
@@ -46,6 +46,15 @@ impl Fixture {
 
 fn lines(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_default()
+}
+
+/// The code that it ends with, if it ends in time.
+fn ended(running: &mut Child) -> Option<i32> {
+    let status = within(PATIENCE / 2, || running.try_wait().unwrap());
+    if status.is_none() {
+        running.kill().unwrap();
+    }
+    status?.code()
 }
 
 /// Until it waits for a lock, of which `-v` tells.
@@ -229,4 +238,33 @@ fn who_waits_goes_on_as_soon_as_the_lock_is_free() {
     assert_code(&output, 0);
     assert_eq!(output.stdout, b"done\n");
     assert!(start.elapsed() < PATIENCE, "before the ttl could free it");
+}
+
+#[test]
+fn signals_that_were_blocked_at_the_start_arrive() {
+    let fixture = Fixture::new();
+    for (script, code) in [("exit 4", 4), ("kill -TERM $PPID; sleep 20", 143)] {
+        let run = fixture.script(script);
+        let mut env = Command::new("env");
+        env.arg("--block-signal")
+            .arg(run.get_program())
+            .args(run.get_args());
+        adopt_environment(&mut env, &run);
+        assert_eq!(ended(&mut env.spawn().unwrap()), Some(code));
+        assert_clean(&fixture.servers);
+    }
+}
+
+#[test]
+fn what_is_stopped_hears_that_it_is_to_end() {
+    let fixture = Fixture::new();
+    let script = "trap 'echo 2 >>$1; exit 3' TERM; echo $$ >>$1; kill -STOP $$; sleep 20";
+    let mut running = fixture.script(script).spawn().unwrap();
+    let command = numbers(&fixture.file(), 1)[0];
+    eventually("it is stopped", || {
+        (state(command) == Some('T')).then_some(())
+    });
+    send(&running, Signal::TERM);
+    assert_eq!(ended(&mut running), Some(3));
+    assert_eq!(numbers(&fixture.file(), 2), [command, 2]);
 }

@@ -131,6 +131,25 @@ fn a_job_is_stopped_and_goes_on_in_the_foreground() {
 }
 
 #[test]
+fn ctrl_z_stops_nobody_where_nobody_could_have_it_continue() {
+    let servers = RedisServer::start_many(1);
+    let mut terminal = Terminal::open();
+    // It leads the session of this terminal: there is no shell.
+    let script = "echo re\"\"ady; read line; echo \"<$line>\"; read line; echo \"[$line]\"";
+    let mut run = on(&servers, ["run", "a", "--", "sh", "-c", script]);
+    let mut session = terminal.start(plain(&mut run));
+    terminal.shows("ready");
+    terminal.types("first\n");
+    terminal.shows("<first>");
+    terminal.types("\x1a");
+    terminal.shows("^Z");
+    terminal.types("second\n");
+    terminal.shows("[second]");
+    let ended = eventually("it ends", || session.try_wait().unwrap());
+    assert!(ended.success());
+}
+
+#[test]
 fn a_job_whose_lock_ended_while_it_was_stopped_does_not_go_on() {
     let servers = RedisServer::start_many(1);
     let mut terminal = Terminal::open();
@@ -152,4 +171,32 @@ fn a_job_whose_lock_ended_while_it_was_stopped_does_not_go_on() {
         "{:?}",
         terminal.text()
     );
+}
+
+#[test]
+fn a_lock_that_ended_before_the_command_was_started_starts_nothing() {
+    let servers = RedisServer::start_many(1);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let taken = hold(&servers, "a");
+    let mut terminal = Terminal::open();
+    let mut run = on(&servers, ["run", "--ttl", "1s", "a", "--", "touch"]);
+    let run = plain(run.arg(&file)).stderr(terminal.handle());
+    let mut session = terminal.start(run);
+    terminal.shows("waiting for \"a\" for 1s");
+    // Ctrl-S: it takes the lock, and is held up where it takes the line away.
+    terminal.types("\x13");
+    assert_eq!(servers[0].cli(&["DEL", "a"]), "1");
+    eventually("it has the lock", || {
+        let value = servers[0].cli(&["GET", "a"]);
+        (!value.is_empty() && value != taken).then_some(())
+    });
+    eventually("the ttl ends it", || {
+        servers[0].keys().is_empty().then_some(())
+    });
+    terminal.types("\x11");
+    let ended = eventually("it ends", || session.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(76));
+    terminal.shows("the lock was lost before the command was started");
+    assert!(!file.exists());
 }

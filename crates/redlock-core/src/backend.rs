@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{FencingToken, Holder, LockValue, Proposal, Resources};
+use crate::{Holder, LockValue, NextToken, Proposal, Resources};
 
 /// Reaches one independent node and asks it for its vote.
 ///
@@ -43,8 +43,8 @@ use crate::{FencingToken, Holder, LockValue, Proposal, Resources};
 /// 14. **A fence outlives its lock.** Nothing lowers it: no release, no expiry of the lock, no other acquire.
 ///     It is forgotten after [`keep_for`](Proposal::keep_for), counted from the last token stored.
 /// 15. **A token keeps to the node's clock.** A token is refused as well that is further behind the node's own
-///     clock than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE), or further ahead of it, unless it is just above
-///     the fence: [`Proposal::admit`] is the rule.
+///     clock than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE), or further ahead of it than the proposal's
+///     [`lead`](Proposal::lead), unless it is just above the fence: [`Proposal::admit`] is the rule.
 /// 16. **Fencing is all or nothing.** A backend that [`supports_fencing`](Self::supports_fencing) does all of
 ///     this; `acquire_fenced` of one that does not answers an error of the kind
 ///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
@@ -278,7 +278,7 @@ impl Vote {
 pub struct BackendError {
     kind: BackendErrorKind,
     may_have_happened: bool,
-    next_token: Option<FencingToken>,
+    next_token: Option<NextToken>,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
@@ -326,7 +326,7 @@ impl BackendError {
 
     /// The fencing token was refused; the node would accept `next`. Nothing was executed.
     #[must_use]
-    pub const fn token_refused(next: FencingToken) -> Self {
+    pub const fn token_refused(next: NextToken) -> Self {
         Self {
             kind: BackendErrorKind::TokenRefused,
             may_have_happened: false,
@@ -366,7 +366,7 @@ impl BackendError {
     /// The fencing token that the node would accept, of an error of the kind
     /// [`TokenRefused`](BackendErrorKind::TokenRefused).
     #[must_use]
-    pub const fn next_token(&self) -> Option<FencingToken> {
+    pub const fn next_token(&self) -> Option<NextToken> {
         self.next_token
     }
 
@@ -393,7 +393,7 @@ impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.source, self.next_token) {
             (Some(source), _) => write!(f, "{}: {source}", self.kind),
-            (None, Some(next)) => write!(f, "{}: {next} would do", self.kind),
+            (None, Some(next)) => write!(f, "{}: {} would do", self.kind, next.token()),
             (None, None) => self.kind.fmt(f),
         }
     }

@@ -109,8 +109,8 @@ impl RedlockBuilder {
     /// Gives every lock a [fencing token](crate::Lock::fencing_token), greater than that of every lock of the
     /// same resource before it. Default: none.
     ///
-    /// It costs no round trip more, except when this client's clock differs from those of the nodes by
-    /// minutes, once. All who lock these resources must do it, or their acquisitions have no place in the order. On
+    /// It costs no round trip more, except once, when this client's clock is a second ahead of those of the
+    /// nodes or five minutes behind, and while another's tokens are ahead of ours. All who lock these resources must do it, or their acquisitions have no place in the order. On
     /// Redis it takes a script, and a key more for every resource, named `redlock:fence:…` behind the key
     /// prefix.
     ///

@@ -101,7 +101,12 @@ impl Capabilities {
 /// The error when every way was refused, for these reasons.
 pub(crate) fn no_way(refusals: &[(Way, BackendError)]) -> BackendError {
     let reasons = refusals.iter().map(|(way, error)| match error.get_ref() {
-        Some(cause) => format!("{}: {cause}", way.name()),
+        Some(cause) => {
+            let cause = cause.to_string();
+            // The arguments include the value of the lock.
+            let cause = cause.split(", with args").next().unwrap_or_default();
+            format!("{}: {cause}", way.name())
+        }
         None => way.name().to_owned(),
     });
     let reasons: Vec<_> = reasons.collect();

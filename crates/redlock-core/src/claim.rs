@@ -26,7 +26,7 @@ pub(crate) struct Claim {
     pub(crate) redlock: Redlock,
     pub(crate) resources: Resources,
     pub(crate) value: LockValue,
-    /// The longest ttl for which a node may hold it.
+    /// The longest ttl for which it was asked; zero while only the value is known.
     longest: Duration,
     /// Whether it has been released or lost: nothing is healed any more.
     ended: Arc<AtomicBool>,
@@ -52,7 +52,7 @@ impl Claim {
             redlock: redlock.clone(),
             resources: resources.clone(),
             value,
-            longest: if held { UNKNOWN_TTL } else { Duration::ZERO },
+            longest: Duration::ZERO,
             ended: Arc::default(),
             chains: iter::repeat_with(|| Chain::new(if held { Held::Yes } else { Held::No }))
                 .take(redlock.0.nodes.len())
@@ -72,7 +72,12 @@ impl Claim {
         if let Operation::Release = operation {
             self.end();
         }
-        let cleanup = self.redlock.0.settings.cleanup_timeout(self.longest);
+        let may_last = if self.longest.is_zero() {
+            UNKNOWN_TTL
+        } else {
+            self.longest
+        };
+        let cleanup = self.redlock.0.settings.cleanup_timeout(may_last);
         let limit = match operation {
             // A release also waits for what is under way, which may take its own limit.
             Operation::Release => cleanup.saturating_mul(2),

@@ -11,9 +11,7 @@ use std::{
 };
 
 use crate::{
-    BackendErrorKind, InvalidRequest, Vote, Votes,
-    clock::unix_micros,
-    quorum::{forbidding, quorum},
+    InvalidRequest, NodeVote, Vote, Votes, clock::unix_micros, quorum::quorum, validity::MAX_TTL,
 };
 
 #[expect(
@@ -24,6 +22,10 @@ type SystemTime = std::time::SystemTime;
 
 /// How far from a node's own clock a token may be.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// How far ahead of a node's own clock a token may be that nobody has asked for: so that a client whose clock is
+/// ahead is told, and does not have the proposals of others refused.
+const LEAD: Duration = Duration::from_secs(1);
 
 /// For how long a node that may have forgotten its fences stays out of fenced acquisitions: twice the
 /// tolerance, once for the token it has forgotten and once for the next one, and once more because the
@@ -96,13 +98,51 @@ impl fmt::Display for FencingToken {
 pub struct Proposal {
     token: FencingToken,
     keep_for: Option<Duration>,
+    again: bool,
+}
+
+/// The token that a node would accept, and why that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextToken {
+    /// Its clock says so.
+    Clock(FencingToken),
+    /// A fence says so, which is ahead of its clock.
+    Fence(FencingToken),
+}
+
+impl NextToken {
+    /// The token.
+    #[must_use]
+    pub const fn token(self) -> FencingToken {
+        match self {
+            Self::Clock(token) | Self::Fence(token) => token,
+        }
+    }
 }
 
 impl Proposal {
     /// Proposes a token that is to be remembered for so long, or for ever.
     #[must_use]
     pub const fn new(token: FencingToken, keep_for: Option<Duration>) -> Self {
-        Self { token, keep_for }
+        Self {
+            token,
+            keep_for,
+            again: false,
+        }
+    }
+
+    /// The same, to be remembered for so long, or for ever.
+    #[must_use]
+    pub const fn kept_for(mut self, keep_for: Option<Duration>) -> Self {
+        self.keep_for = keep_for;
+        self
+    }
+
+    /// Says that it is what nodes have asked for, so that it may be further ahead of a node's clock.
+    #[must_use]
+    pub const fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// The token.
@@ -117,6 +157,13 @@ impl Proposal {
         self.keep_for
     }
 
+    /// How far ahead of a node's clock it may be: one second, or [`CLOCK_TOLERANCE`] if it is what nodes have asked
+    /// for.
+    #[must_use]
+    pub const fn lead(&self) -> Duration {
+        if self.again { CLOCK_TOLERANCE } else { LEAD }
+    }
+
     /// Whether a node may accept the token for resources that are free.
     ///
     /// `fences` are those of the resources that have one, and `now` is the node's own clock in microseconds
@@ -129,7 +176,7 @@ impl Proposal {
         &self,
         fences: impl IntoIterator<Item = FencingToken>,
         now: u64,
-    ) -> Result<(), FencingToken> {
+    ) -> Result<(), NextToken> {
         let tolerance = micros(CLOCK_TOLERANCE);
         // A fence that was forgotten because its time was over is below this, and so is one that was lost in a
         // restart, when the probation is over.
@@ -137,11 +184,14 @@ impl Proposal {
         let fences = fences.into_iter().map(FencingToken::get);
         let floor = fences.fold(forgotten, u64::max);
         // A client whose clock is far ahead must not take the tokens of years to come.
-        let ceiling = (now + tolerance).max(floor + STEP);
+        let ceiling = now.saturating_add(micros(self.lead()));
+        let ceiling = ceiling.max(floor.saturating_add(STEP));
         if floor < self.token.0 && self.token.0 <= ceiling {
             Ok(())
+        } else if floor < now {
+            Err(NextToken::Clock(FencingToken::new(now)))
         } else {
-            Err(FencingToken::new(now.max(floor + 1)))
+            Err(NextToken::Fence(FencingToken::new(floor).next()))
         }
     }
 }
@@ -168,7 +218,7 @@ impl Fencing {
 
     /// For how long nodes remember the token of an acquisition, at least one hour. Default: one day.
     ///
-    /// Some 150 bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
+    /// About a hundred bytes for every resource that was locked meanwhile. It has to be longer than any clock of a
     /// server may be set back.
     pub const fn keep_for(mut self, lifetime: Duration) -> Self {
         self.keep_for = Some(lifetime);
@@ -183,8 +233,8 @@ impl Fencing {
 
     /// Where the proposals come from. Default: the system's clock.
     ///
-    /// The tokens are right whatever this clock says: one that differs from those of the nodes by more than a
-    /// few minutes costs an additional round, once.
+    /// The tokens are right whatever this clock says: one that is further ahead of those of the nodes than one
+    /// second, or further behind than five minutes, costs an additional round, once.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -192,7 +242,9 @@ impl Fencing {
 
     pub(crate) fn check(&self) -> Result<(), InvalidRequest> {
         match self.keep_for {
-            Some(lifetime) if lifetime < SHORTEST => Err(InvalidRequest::FenceLifetime(lifetime)),
+            Some(lifetime) if !(SHORTEST..=MAX_TTL).contains(&lifetime) => {
+                Err(InvalidRequest::FenceLifetime(lifetime))
+            }
             _ => Ok(()),
         }
     }
@@ -234,12 +286,15 @@ impl Proposer {
 
     /// What to propose instead, if the nodes that refused a proposal for its token could grant another one.
     pub(crate) fn propose_again(&self, refused: Proposal, votes: &Votes) -> Option<Proposal> {
-        let token = better(refused.token, votes)?;
-        // So that the next attempt need not be refused first.
-        let ahead = token.0.cast_signed() - self.clock().cast_signed();
-        self.offset.store(ahead, Ordering::Relaxed);
-        self.last.store(token.0, Ordering::Relaxed);
-        Some(self.proposal(token))
+        let next = better(refused.token, votes)?;
+        let token = next.token();
+        if let NextToken::Clock(_) = next {
+            // So that the next attempt need not be refused first. One fence says nothing about the others.
+            let ahead = token.0.cast_signed() - self.clock().cast_signed();
+            self.offset.store(ahead, Ordering::Relaxed);
+            self.last.store(token.0, Ordering::Relaxed);
+        }
+        Some(self.proposal(token).again())
     }
 
     const fn proposal(&self, token: FencingToken) -> Proposal {
@@ -257,28 +312,41 @@ impl Proposer {
     }
 }
 
-/// The token that a quorum of the nodes that have answered would accept, unless too many refuse or fail for
-/// other reasons than the token.
-fn better(refused: FencingToken, votes: &Votes) -> Option<FencingToken> {
-    let nodes = votes.nodes();
-    let (mut wanted, mut hopeless, mut outdated) = (Vec::with_capacity(nodes), 0, false);
-    for vote in votes {
-        match vote.answer() {
-            Some(Ok(Vote::Granted)) => wanted.push(refused.next()),
-            Some(Err(error)) if error.kind() == BackendErrorKind::TokenRefused => {
-                outdated = true;
-                wanted.extend(error.next_token());
-            }
-            Some(Ok(Vote::Refused) | Err(_)) => hopeless += 1,
-            None => {}
-        }
-    }
-    if !outdated || hopeless >= forbidding(nodes) {
+/// The smallest token that a quorum of nodes would accept, as far as is known.
+///
+/// A node that refuses for other reasons than the token, or fails, accepts none; one that wants a token may accept
+/// those that are not much greater. Where a minority is far ahead, whether by its clock or by its fence, the
+/// others do not follow.
+fn better(refused: FencingToken, votes: &Votes) -> Option<NextToken> {
+    let reach = micros(CLOCK_TOLERANCE);
+    // With how much more than that it would accept.
+    let wanted = |vote: &NodeVote| match vote.answer()? {
+        // The clock may be ahead of the token.
+        Ok(Vote::Granted) => Some((NextToken::Fence(refused.next()), 2 * reach)),
+        Ok(Vote::Refused) => None,
+        Err(error) => error.next_token().map(|next| (next, reach)),
+    };
+    let mut wanted: Vec<_> = votes.iter().filter_map(wanted).collect();
+    if wanted.len() == votes.granted() {
         return None;
     }
-    wanted.sort_unstable();
-    // Not the greatest: the clock of a minority may be years ahead.
-    wanted.get(quorum(nodes) - 1).or(wanted.last()).copied()
+    wanted.sort_unstable_by_key(|(next, _)| next.token());
+    let accept = |next: NextToken| {
+        let token = next.token().0;
+        let accepts = |from: u64, reach| (from..=from + reach).contains(&token);
+        let accepting = wanted.iter();
+        accepting
+            .filter(|(next, reach)| accepts(next.token().0, *reach))
+            .count()
+    };
+    let (quorum, pending) = (quorum(votes.nodes()), votes.pending().count());
+    let wanted = || wanted.iter().map(|(next, _)| *next);
+    let certain = wanted().find(|next| accept(*next) >= quorum);
+    let likely = || {
+        let most = wanted().max_by_key(|next| accept(*next));
+        most.filter(|next| accept(*next) + pending >= quorum)
+    };
+    certain.or_else(likely)
 }
 
 /// In microseconds, below 2⁵³.
@@ -298,9 +366,10 @@ mod tests {
     const TOLERANCE: u64 = 300_000_000;
 
     fn admit(token: u64, fences: &[u64]) -> Result<(), u64> {
-        let proposal = Proposal::new(FencingToken::new(token), None);
+        let proposal = Proposal::new(FencingToken::new(token), None).again();
         let fences = fences.iter().copied().map(FencingToken::new);
-        proposal.admit(fences, NOW).map_err(FencingToken::get)
+        let admitted = proposal.admit(fences, NOW);
+        admitted.map_err(|next| next.token().get())
     }
 
     #[test]
@@ -356,7 +425,9 @@ mod tests {
     const PROPOSED: FencingToken = FencingToken(100);
 
     fn wants(next: u64) -> Result<Vote, BackendError> {
-        Err(BackendError::token_refused(FencingToken(next)))
+        Err(BackendError::token_refused(NextToken::Clock(FencingToken(
+            next,
+        ))))
     }
 
     fn better_than_proposed<const N: usize>(
@@ -369,7 +440,7 @@ mod tests {
                 votes.cast(node, answer, Duration::ZERO);
             }
         }
-        better(PROPOSED, &votes).map(FencingToken::get)
+        better(PROPOSED, &votes).map(|next| next.token().get())
     }
 
     #[test]
@@ -406,5 +477,20 @@ mod tests {
             better_than_proposed([held(), Some(wants(5)), Some(wants(120))]),
             Some(120)
         );
+        let years = 1_000_000 * TOLERANCE;
+        let answers = [held(), Some(Ok(Vote::Granted)), Some(wants(years))];
+        assert_eq!(better_than_proposed(answers), None);
+        let answers = [
+            Some(Ok(Vote::Granted)),
+            Some(wants(TOLERANCE + 200)),
+            down(),
+        ];
+        assert_eq!(
+            better_than_proposed(answers),
+            Some(TOLERANCE + 200),
+            "the clock of who granted may be ahead of the token"
+        );
+        let answers = [Some(wants(5)), Some(wants(years)), Some(wants(years))];
+        assert_eq!(better_than_proposed(answers), Some(years));
     }
 }

@@ -18,7 +18,11 @@ const DRIFT_FACTOR: f64 = 0.01;
 /// used, never lets a connection reconnect by itself, and reports what such a connection grants as an error
 /// while it is on [`Probation`].
 #[derive(Clone, Copy, Debug)]
-pub struct RestartGuard(Duration);
+pub struct RestartGuard {
+    max_ttl: Duration,
+    /// For how long a server may still be counted elsewhere that this one has replaced.
+    lingering: Duration,
+}
 
 /// From when on what a server grants counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +36,23 @@ impl RestartGuard {
     /// A guard for locks whose ttl is no longer than this, whoever takes them.
     #[must_use]
     pub const fn new(max_ttl: Duration) -> Self {
-        Self(max_ttl)
+        Self {
+            max_ttl,
+            lingering: Duration::ZERO,
+        }
+    }
+
+    /// For servers that take the place of others whose votes may be counted for so long afterwards.
+    #[must_use]
+    pub const fn lingering(mut self, time: Duration) -> Self {
+        self.lingering = time;
+        self
     }
 
     /// The longest ttl of a lock.
     #[must_use]
     pub const fn max_ttl(self) -> Duration {
-        self.0
+        self.max_ttl
     }
 
     /// The probation of a server that was first seen so long ago.
@@ -46,12 +60,13 @@ impl RestartGuard {
     pub fn probation(self, age: Duration) -> Probation {
         let now = Instant::now();
         let over = |time: Duration| {
+            let time = time.saturating_add(self.lingering);
             let time = time.saturating_add(drift(time, DRIFT_FACTOR));
             after(now, time.saturating_sub(age))
         };
         Probation {
-            over: over(self.0),
-            fenced_over: over(self.0.max(FORGETFUL)),
+            over: over(self.max_ttl),
+            fenced_over: over(self.max_ttl.max(FORGETFUL)),
         }
     }
 }

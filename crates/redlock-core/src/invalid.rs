@@ -66,8 +66,10 @@ pub enum InvalidRequest {
     #[error("the node {0} has no fencing tokens")]
     FencingUnsupported(String),
 
-    /// Fencing tokens would be forgotten too soon.
-    #[error("fencing tokens must be remembered for one hour at least, not {0:?}")]
+    /// Fencing tokens would be forgotten too soon, or for longer than a node can count.
+    #[error(
+        "fencing tokens can be remembered for one hour to {MAX_TTL:?}, or for ever, not for {0:?}"
+    )]
     FenceLifetime(Duration),
 
     /// The lock value is empty or has characters other than visible ASCII.

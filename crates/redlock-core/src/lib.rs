@@ -60,7 +60,7 @@ pub use backend::{BackendError, BackendErrorKind, LockBackend, Vote};
 pub use builder::RedlockBuilder;
 pub use clock::Instant;
 pub use error::{Error, NodeVote, UsingError, Votes};
-pub use fencing::{CLOCK_TOLERANCE, FORGETFUL, Fencing, FencingToken, Proposal};
+pub use fencing::{CLOCK_TOLERANCE, FORGETFUL, Fencing, FencingToken, NextToken, Proposal};
 pub use guard::{Probation, RestartGuard};
 pub use holder::Holder;
 pub use inspect::{Inspection, NodeInspection};

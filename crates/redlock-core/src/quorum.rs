@@ -6,11 +6,6 @@ pub const fn quorum(nodes: usize) -> usize {
     nodes / 2 + 1
 }
 
-/// How many of `nodes` nodes forbid by their refusal that a quorum grants.
-pub(crate) const fn forbidding(nodes: usize) -> usize {
-    nodes - quorum(nodes) + 1
-}
-
 /// What a round of votes came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -64,7 +59,7 @@ impl Tally {
     #[must_use]
     pub const fn outcome(&self) -> Option<Outcome> {
         let needed = quorum(self.nodes);
-        let forbids = forbidding(self.nodes);
+        let forbids = self.nodes - needed + 1;
         if self.granted >= needed {
             Some(Outcome::Granted)
         } else if self.refused + self.failed < forbids {

@@ -35,7 +35,7 @@ use async_trait::async_trait;
 
 use crate::{
     BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
-    Proposal, RawValue, Resources, Vote,
+    NextToken, Proposal, RawValue, Resources, Vote,
     capabilities::{Way, no_way},
     fencing::micros,
     hash_slot::fence_of,
@@ -272,7 +272,8 @@ impl<C: RedisClient> RedisBackend<C> {
     /// When the server does not tell, does not permit it, or cannot write, as a replica cannot.
     pub async fn examine(&self) -> Result<Duration, BackendError> {
         let run = self.told("server", "run_id").await?;
-        let run = run.ok_or_else(|| {
+        // Some proxies blank it, and then one run is like the next.
+        let run = run.filter(|run| !run.is_empty()).ok_or_else(|| {
             let cause = "the server does not tell its run_id, which the restart guard needs";
             BackendError::new(BackendErrorKind::Unsupported, cause).not_executed()
         })?;
@@ -368,8 +369,12 @@ impl<C: RedisClient> RedisBackend<C> {
                             some = true;
                             all &= deleted == 1;
                         }
-                        // Another key may be fine all the same.
-                        Err(error) => failure = failure.or(Some(error)),
+                        // Another key may be fine all the same; what is unknown outweighs a refusal.
+                        Err(error) => {
+                            failure = failure
+                                .filter(BackendError::may_have_happened)
+                                .or(Some(error));
+                        }
                     }
                 }
                 match failure {
@@ -456,21 +461,22 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         let mut keys: Vec<_> = self.keys(resources).collect();
         let fences = resources.iter().map(|name| fence_of(&self.prefix, name));
         keys.extend(fences.map(Cow::Owned));
-        let [px, token, keep_for, tolerance] = [
+        let [px, token, keep_for, tolerance, lead] = [
             whole_millis(ttl),
             proposal.token().get(),
             proposal.keep_for().map(whole_millis).unwrap_or_default(),
             micros(CLOCK_TOLERANCE),
+            micros(proposal.lead()),
         ]
         .map(|number| number.to_string());
-        let args = [value.as_str(), &px, &token, &keep_for, &tolerance];
-        match self.run(&ACQUIRE_FENCED, &keys, &args).await? {
+        let args = [value.as_str(), &px, &token, &keep_for, &tolerance, &lead];
+        let answer = self.run(&ACQUIRE_FENCED, &keys, &args).await?;
+        let token = FencingToken::new(answer.unsigned_abs());
+        match answer {
             0 => Ok(Vote::Refused),
             1 => Ok(Vote::Granted),
-            next => match u64::try_from(next) {
-                Ok(next) => Err(BackendError::token_refused(FencingToken::new(next))),
-                Err(_) => Err(Reply::Integer(next).unexpected()),
-            },
+            2.. => Err(BackendError::token_refused(NextToken::Clock(token))),
+            _ => Err(BackendError::token_refused(NextToken::Fence(token))),
         }
     }
 

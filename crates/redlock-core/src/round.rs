@@ -257,6 +257,7 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
         self.in_background(async move {
             loop {
                 tokio::select! {
+                    biased;
                     Some(answer) = under_way.next() => healing.extend(answer.refusal.map(heal)),
                     Some(()) = healing.next() => {}
                     else => break,

@@ -34,6 +34,10 @@
 //!
 //! # Limits
 //!
+//! - fred decodes nested replies by recursion without a limit: a server that answers with some hundred to some
+//!   thousand nested arrays, a few kilobytes, overflows the stack, which ends the process. Over an unencrypted
+//!   connection anybody on the way can. Use it with servers and networks that you trust; `redlock-redis-rs` treats
+//!   such an answer as an error.
 //! - A command that was written cannot be called back. Between a late `SET` and the next repeated release,
 //!   up to 5 s, its resources are taken on that node. Of the acquires in doubt at one time, 1000 per node
 //!   are cleaned up so; the ttl ends the others, and what lands more than 60 s late or after the node was

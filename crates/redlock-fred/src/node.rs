@@ -129,7 +129,8 @@ impl FredNodeBuilder {
     /// longer ttl is refused before anything is sent. Fenced acquisitions have to wait for
     /// [`FORGETFUL`](redlock_core::FORGETFUL) at least.
     ///
-    /// A cluster cannot have it, and is an error when the node is made.
+    /// A cluster cannot have it, nor a master found by sentinels (`redlock-sentinel` can): that is an error when
+    /// the node is made.
     pub const fn restart_guard(mut self, max_ttl: Duration) -> Self {
         self.guard = Some(RestartGuard::new(max_ttl));
         self
@@ -219,6 +220,14 @@ impl FredNodeBuilder {
         let template = Client::new(config, None, Some(connection), None);
         if self.guard.is_some() && template.is_clustered() {
             let cause = "a restart guard cannot tell which member of a cluster gave a vote";
+            return Err(Error::new(ErrorKind::Config, cause));
+        }
+        let by_sentinels = matches!(
+            template.client_config().server,
+            ServerConfig::Sentinel { .. }
+        );
+        if self.guard.is_some() && by_sentinels {
+            let cause = "fred keeps to a former master for too long for a restart guard; use redlock-sentinel";
             return Err(Error::new(ErrorKind::Config, cause));
         }
         let guard = self.guard.map(|restart| Guard {

@@ -67,11 +67,13 @@ impl Protocol {
     pub(crate) async fn examine<C: Shareable>(
         &self,
         backend: &RedisBackend<ConnectionClient<C>>,
+        lingering: Duration,
     ) -> Result<Option<Probation>, BackendError> {
-        match self.guard {
-            None => Ok(None),
-            Some(guard) => Ok(Some(guard.probation(backend.examine().await?))),
-        }
+        let Some(guard) = self.guard else {
+            return Ok(None);
+        };
+        let age = backend.examine().await?;
+        Ok(Some(guard.lingering(lingering).probation(age)))
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -6,6 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -36,6 +37,12 @@ pub trait Follow: fmt::Debug + Send + Sync + 'static {
     fn condemns(&self, error: &RedisError) -> bool {
         let _ = error;
         false
+    }
+
+    /// For how long, at most, a server may still be counted by others after it has been replaced; a
+    /// [restart guard](crate::RedisNodeBuilder::restart_guard) waits for so much longer.
+    fn lingering(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What the node is called in votes, unless its builder says otherwise.
@@ -158,5 +165,9 @@ impl Dial for Followed {
 
     fn condemns(&self, error: &BackendError) -> bool {
         condemns(error) || cause(error).is_some_and(|error| self.follow.condemns(error))
+    }
+
+    fn lingering(&self) -> Duration {
+        self.follow.lingering()
     }
 }

@@ -73,7 +73,11 @@ impl Source for Pooled {
         let shared = MultiplexedConnection::clone(&connection);
         let backend = self.protocol.over(shared);
         let backend = backend.capabilities(self.capabilities.clone());
-        let examined = within(self.connect_timeout, self.protocol.examine(&backend)).await;
+        let examined = within(
+            self.connect_timeout,
+            self.protocol.examine(&backend, Duration::ZERO),
+        )
+        .await;
         match examined {
             Ok(probation) => {
                 let standing = Standing {

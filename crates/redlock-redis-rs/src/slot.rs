@@ -37,6 +37,11 @@ pub(crate) trait Dial: Send + Sync + 'static {
     fn condemns(&self, error: &BackendError) -> bool {
         condemns(error)
     }
+
+    /// For how long the server before may still be counted elsewhere.
+    fn lingering(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 pub(crate) struct Dialled<C> {
@@ -142,7 +147,10 @@ impl<D: Dial> Slot<D> {
                 mut standing,
             } = self.dial.dial().await?;
             let backend = self.protocol.over(connection);
-            standing.probation = self.protocol.examine(&backend).await?;
+            standing.probation = self
+                .protocol
+                .examine(&backend, self.dial.lingering())
+                .await?;
             Ok(Line::new(backend, standing))
         };
         let result = within(self.connect_timeout, dialled).await;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     acknowledged::{Acknowledged, Replicas},
     belief::{Belief, Master},
-    watch::Watch,
+    watch::{LINGERING, Watch},
 };
 
 /// How long a sentinel may take to answer.
@@ -40,6 +40,8 @@ struct Inner {
     server: ConnectionInfo,
     replicas: Option<Replicas>,
     belief: Mutex<Option<Belief>>,
+    /// When the sentinels were last asked for a master to connect to.
+    looked: Mutex<Instant>,
 }
 
 impl Group {
@@ -55,6 +57,7 @@ impl Group {
             server,
             replicas,
             belief: Mutex::new(None),
+            looked: Mutex::new(Instant::now()),
         }))
     }
 
@@ -64,6 +67,10 @@ impl Group {
 
     pub(crate) fn majority(&self) -> usize {
         self.0.sentinels.len() / 2 + 1
+    }
+
+    fn looked(&self) -> MutexGuard<'_, Instant> {
+        self.0.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn belief(&self) -> MutexGuard<'_, Option<Belief>> {
@@ -199,6 +206,7 @@ pub(crate) async fn within<T>(
 #[async_trait]
 impl Follow for Group {
     async fn find(&self) -> Result<ConnectionInfo, BackendError> {
+        *self.looked() = Instant::now();
         let Master { host, port, .. } = self.look().await?;
         Ok(moved_to(self.0.server.clone(), host, port))
     }
@@ -216,14 +224,23 @@ impl Follow for Group {
                 return Err(BackendError::new(BackendErrorKind::Server, cause));
             }
         }
-        Watch::start(self, master, server.retire());
-        match self.0.replicas {
-            None => Ok(None),
+        let looked = *self.looked();
+        let watch = Watch::begin(self, master, server.retire(), looked);
+        let acknowledged = match self.0.replicas {
+            None => None,
             Some(replicas) => {
-                let witness = Acknowledged::new(server, replicas).await;
-                Ok(Some(Arc::new(witness.map_err(classify)?)))
+                let acknowledged = Acknowledged::new(server, replicas).await;
+                Some(acknowledged.map_err(classify)?)
             }
-        }
+        };
+        Ok(Some(Arc::new(Confirmed {
+            watch,
+            acknowledged,
+        })))
+    }
+
+    fn lingering(&self) -> Duration {
+        LINGERING
     }
 
     fn condemns(&self, error: &RedisError) -> bool {
@@ -236,6 +253,27 @@ impl Follow for Group {
         let first = self.sentinels().iter().map(address_of);
         // However the sentinels are listed, it is the same node.
         Some(format!("{} of sentinel {}", self.0.name, first.min()?))
+    }
+}
+
+/// Who has to confirm a vote.
+struct Confirmed {
+    watch: Arc<Watch>,
+    acknowledged: Option<Acknowledged>,
+}
+
+#[async_trait]
+impl Witness for Confirmed {
+    async fn confirm(&self) -> Result<(), BackendError> {
+        if let Some(replicas) = &self.acknowledged {
+            replicas.confirm().await?;
+        }
+        if self.watch.has_ended() {
+            let cause =
+                "the sentinels have not been heard for too long to count a vote of this master";
+            return Err(BackendError::new(BackendErrorKind::Unreachable, cause));
+        }
+        Ok(())
     }
 }
 

@@ -30,24 +30,36 @@ const EVERY: Duration = Duration::from_secs(1);
 /// them, perhaps together with the master, does not learn that it was replaced.
 const UNWATCHED: Duration = Duration::from_secs(3);
 
+/// For how long the votes of a former master may be counted: until the last sentinel has heard of the new one, of
+/// which they tell each other every two seconds, and for as long as a connection is trusted.
+pub(crate) const LINGERING: Duration = UNWATCHED.saturating_mul(3);
+
 /// The watch over one connection.
 pub(crate) struct Watch {
     group: Group,
     master: Master,
     connection: Retire,
     start: Instant,
-    /// When each sentinel has answered last, in milliseconds since the start.
+    /// When each sentinel was asked that has answered, in milliseconds since the start: the answer may have
+    /// waited for us.
     heard: Vec<AtomicU64>,
 }
 
 impl Watch {
     /// Begins it: a task for each sentinel, which ends with the connection.
-    pub(crate) fn start(group: &Group, master: Master, connection: Retire) {
+    ///
+    /// They named the master when they were asked at `start`.
+    pub(crate) fn begin(
+        group: &Group,
+        master: Master,
+        connection: Retire,
+        start: Instant,
+    ) -> Arc<Self> {
         let watch = Arc::new(Self {
             group: group.clone(),
             master,
             connection,
-            start: Instant::now(),
+            start,
             heard: group
                 .sentinels()
                 .iter()
@@ -57,6 +69,7 @@ impl Watch {
         for number in 0..watch.heard.len() {
             tokio::spawn(Arc::clone(&watch).over(number));
         }
+        watch
     }
 
     async fn over(self: Arc<Self>, number: usize) {
@@ -86,8 +99,9 @@ impl Watch {
         };
         // Asked at first, and then upon every event: what comes between is missed by neither.
         loop {
+            let asked = self.millis();
             let named = self.group.ask(&mut answers).await?;
-            self.heard[number].store(self.millis(), Relaxed);
+            self.heard[number].store(asked, Relaxed);
             if !self.stands(named).await {
                 self.connection.retire();
                 return Ok(());
@@ -121,7 +135,9 @@ impl Watch {
     }
 
     /// Whether the connection has ended; it does when too few sentinels answer.
-    fn has_ended(&self) -> bool {
+    ///
+    /// To be asked for every vote: after a pause of this process nobody may have looked yet.
+    pub(crate) fn has_ended(&self) -> bool {
         let limit = u64::try_from(UNWATCHED.as_millis()).unwrap_or(u64::MAX);
         let since = self.millis().saturating_sub(limit);
         let heard = self.heard.iter();

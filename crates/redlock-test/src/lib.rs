@@ -8,6 +8,7 @@
 //! - [`server`] starts real servers on free loopback ports, to pause, kill and restart: single ones, clusters,
 //!   and masters under Sentinel, of the system's `redis-server` and of other versions and kinds.
 //! - [`proxy`] stands between a client and a server and stalls, cuts, or loses replies.
+//! - [`hostile`] is a server that answers what a test wants, well formed or not.
 //!
 //! Panics are how a fixture reports that it could not do what a test asked of it.
 
@@ -15,6 +16,7 @@ pub mod conformance;
 mod faulty;
 mod history;
 mod hold;
+pub mod hostile;
 pub mod proxy;
 pub mod server;
 mod skew;

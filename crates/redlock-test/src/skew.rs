@@ -80,7 +80,7 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
         proposal: Proposal,
     ) -> Result<Vote, BackendError> {
         let keep_for = proposal.keep_for().map(|lifetime| self.lasting(lifetime));
-        let proposal = Proposal::new(proposal.token(), keep_for);
+        let proposal = proposal.kept_for(keep_for);
         self.inner
             .acquire_fenced(resources, value, self.lasting(ttl), proposal)
             .await

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use redlock_core::{
     BackendError, CLOCK_TOLERANCE, FencingToken, Instant, LockBackend, LockValue, MemoryBackend,
-    Proposal, Resources, Vote,
+    NextToken, Proposal, Resources, Vote,
 };
 use redlock_test::conformance::{self, Subject};
 
@@ -34,13 +34,14 @@ enum Wrong {
     HasNoClock,
     BelievesAnyFuture,
     BelievesAnyPast,
+    BelievesWhatNobodyAskedFor,
     WantsTheImpossible,
     OnlySaysThatItCan,
     CanButDoesNotSay,
     LooksBeforeItLeaps,
 }
 
-const ALL: [Wrong; 20] = [
+const ALL: [Wrong; 21] = [
     Wrong::GrantsTheSameAgain,
     Wrong::GrantsWhatever,
     Wrong::FencesOnlyOneOfSeveral,
@@ -57,6 +58,7 @@ const ALL: [Wrong; 20] = [
     Wrong::HasNoClock,
     Wrong::BelievesAnyFuture,
     Wrong::BelievesAnyPast,
+    Wrong::BelievesWhatNobodyAskedFor,
     Wrong::WantsTheImpossible,
     Wrong::OnlySaysThatItCan,
     Wrong::CanButDoesNotSay,
@@ -108,7 +110,7 @@ impl Broken {
             .collect()
     }
 
-    fn admit(&self, resources: &Resources, proposal: Proposal) -> Result<(), FencingToken> {
+    fn admit(&self, resources: &Resources, proposal: Proposal) -> Result<(), NextToken> {
         let (fences, now) = (self.fences(resources), self.now());
         let token = proposal.token().get();
         let highest = fences.iter().max().map(|token| token.get());
@@ -121,12 +123,16 @@ impl Broken {
             Some(Wrong::HasNoClock) => token > highest.unwrap_or(0),
             Some(Wrong::BelievesAnyFuture) if future && token < 1 << 51 => true,
             Some(Wrong::BelievesAnyPast) if past && token > 0 => token > highest.unwrap_or(0),
+            Some(Wrong::BelievesWhatNobodyAskedFor) => {
+                return proposal.again().admit(fences, now);
+            }
             _ => return proposal.admit(fences, now),
         };
         if admitted {
             Ok(())
         } else {
-            Err(FencingToken::new(now.max(highest.unwrap_or(0) + 1)))
+            let next = FencingToken::new(now.max(highest.unwrap_or(0) + 1));
+            Err(NextToken::Clock(next))
         }
     }
 
@@ -206,7 +212,7 @@ impl LockBackend for Broken {
         }
         admitted.map_err(|next| {
             let next = match self.wrong {
-                Some(Wrong::WantsTheImpossible) => proposal.token(),
+                Some(Wrong::WantsTheImpossible) => NextToken::Fence(proposal.token()),
                 _ => next,
             };
             BackendError::token_refused(next)
@@ -269,7 +275,10 @@ fn clause_against(wrong: Wrong) -> Clause {
             clause!(a_fence_outlives_its_lock)
         }
         Wrong::ForgetsTooSoon | Wrong::NeverForgets => clause!(a_fence_is_forgotten_in_time),
-        Wrong::HasNoClock | Wrong::BelievesAnyFuture | Wrong::BelievesAnyPast => {
+        Wrong::HasNoClock
+        | Wrong::BelievesAnyFuture
+        | Wrong::BelievesAnyPast
+        | Wrong::BelievesWhatNobodyAskedFor => {
             clause!(a_fencing_token_keeps_to_the_nodes_clock)
         }
         Wrong::LooksBeforeItLeaps => clause!(a_fencing_token_is_granted_once),

@@ -20,7 +20,8 @@ use crate::{
 
 const HELP: &str = "\
 Asks every server for its version, role, settings, clock and commands, and says what to do about what is
-not as locks need it. It changes nothing. What the user may not look at is told, and is no fault.
+not as locks need it. Takes, extends and releases a lock of its own on each node; changes nothing else.
+What the user may not look at is told, and is no fault.
 The exit code is 0 if all is fine, 1 for warnings and 2 for problems, as monitoring wants it.
 
 Example:
@@ -41,6 +42,10 @@ pub(crate) struct Check {
     /// Only warnings and problems
     #[arg(short, long)]
     quiet: bool,
+
+    /// What the names of its own locks begin with
+    #[arg(long, value_name = "PREFIX", default_value = "redlock-check:")]
+    probe_prefix: String,
 }
 
 /// What a program reads; every field is always there. The README tells what they mean.
@@ -52,11 +57,11 @@ struct Report<'a> {
 
 impl Check {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
-        let nodes = config::nodes(global)?;
+        let nodes = config::read(global)?.nodes;
         // Refuses what no other command would work with.
         let backends = nodes.iter().map(|node| node.backend.clone());
         drop(Redlock::builder(backends).build()?);
-        let mut findings = session::block_on(examine(nodes))??;
+        let mut findings = session::block_on(examine(nodes, &self.probe_prefix))??;
         let worst = findings.iter().map(|finding| finding.severity).max();
         let status = worst.unwrap_or(Severity::Ok);
         if self.quiet {

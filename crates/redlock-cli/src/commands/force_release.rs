@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::Args;
-use redlock::{LockBackend, LockValue, NodeInspection, RawValue, Redlock, Resources, Vote};
+use redlock::{
+    LockBackend, LockValue, NodeInspection, RawValue, Redlock, Resources, Verdict, Vote,
+};
 
 use crate::{
     cli::Global,
@@ -49,7 +51,7 @@ struct Found {
 impl ForceRelease {
     pub(crate) fn execute(self, global: &Global) -> Result<u8, Failure> {
         let resource = Resources::new([&*self.resource])?;
-        let nodes = session::backends(config::nodes(global)?);
+        let nodes = session::backends(config::read(global)?.nodes);
         session::run_on(
             nodes.clone(),
             |builder| builder,
@@ -58,18 +60,29 @@ impl ForceRelease {
                 print(before.table().as_bytes())?;
                 let found = Found::on(&before);
                 if found.locks.is_empty() {
-                    return self.end(&before, &found);
+                    return self.end(&before, &found, 0);
                 }
                 self.confirm(&before)?;
+                let mut failed = 0;
                 for value in &found.locks {
-                    let freed = release(&nodes, &resource, value).await;
-                    let value = RawValue::from(value);
-                    let (name, all) = (&self.resource, nodes.len());
-                    let line = format!("{name:?}: freed {value} on {freed} of {all} nodes\n");
+                    let votes = release(&nodes, &resource, value).await;
+                    let freed = votes.iter().filter(|it| matches!(it, Ok(Vote::Granted)));
+                    let (freed, all) = (freed.count(), votes.len());
+                    let (name, shown) = (&self.resource, RawValue::from(value).to_string());
+                    let line = format!("{name:?}: freed {shown} on {freed} of {all} nodes\n");
                     print(line.as_bytes())?;
+                    for (node, vote) in before.inspection().iter().zip(votes) {
+                        let Err(error) = vote else { continue };
+                        if !found.is_foreign(node) {
+                            // Servers repeat what they do not understand.
+                            let error = error.replace(value.as_str(), &shown);
+                            say(&format!("{name:?} on {}: {error}", node.node()));
+                            failed += 1;
+                        }
+                    }
                 }
                 let after = look(&redlock, &resource).await?;
-                self.end(&after, &found)
+                self.end(&after, &found, failed)
             },
         )
     }
@@ -101,14 +114,21 @@ impl ForceRelease {
     }
 
     /// What is left of it, and how it ends.
-    fn end(&self, after: &Inspected, found: &Found) -> Result<u8, Failure> {
+    fn end(&self, after: &Inspected, found: &Found, failed: usize) -> Result<u8, Failure> {
         let name = &self.resource;
         print(format!("{name:?}: now {}\n", visible(after.verdict())).as_bytes())?;
         for (node, why) in &found.foreign {
             let node = visible(node);
+            let advice = "if it may go, delete it there";
             say(&format!(
-                "{name:?} on {node}: {why}; if it may go, delete it there: redis-cli DEL {name:?}"
+                "{name:?} on {node}: {why}; {advice}{}",
+                deletion(name)
             ));
+        }
+        if failed > 0 && found.is_there(after.inspection().verdict()) {
+            let message =
+                format!("{name:?}: not freed, as nodes failed; try again, or the ttl frees it");
+            return Err(Failure::new(Code::Unavailable, message));
         }
         if found.foreign.is_empty() {
             return after.known().map(|()| 0);
@@ -135,6 +155,23 @@ impl Found {
             foreign,
         }
     }
+
+    /// Whether the node was found to have something else there.
+    fn is_foreign(&self, node: &NodeInspection) -> bool {
+        self.foreign.iter().any(|(name, _)| name == node.node())
+    }
+
+    /// Whether one of these locks is, or may be, still held.
+    fn is_there(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Free => false,
+            Verdict::HeldBy(holder) => {
+                let held = |lock: &LockValue| lock.as_str().as_bytes() == holder.value.as_bytes();
+                self.locks.iter().any(held)
+            }
+            _ => true,
+        }
+    }
 }
 
 async fn look(redlock: &Redlock, resource: &Resources) -> Result<Inspected, Failure> {
@@ -157,18 +194,35 @@ fn lock_on(node: &NodeInspection) -> Result<Option<LockValue>, String> {
     }
 }
 
-/// On how many nodes this was the value.
-async fn release(nodes: &[Arc<dyn LockBackend>], resource: &Resources, value: &LockValue) -> usize {
+/// What each node says to the release of this value.
+async fn release(
+    nodes: &[Arc<dyn LockBackend>],
+    resource: &Resources,
+    value: &LockValue,
+) -> Vec<Result<Vote, String>> {
     let asked = nodes.iter().map(|node| {
         let (node, resource, value) = (Arc::clone(node), resource.clone(), value.clone());
         tokio::spawn(async move { node.release(&resource, &value).await })
     });
     let asked: Vec<_> = asked.collect();
-    let mut freed = 0;
+    let mut votes = Vec::new();
     for answer in asked {
-        if let Ok(Ok(Vote::Granted)) = answer.await {
-            freed += 1;
-        }
+        votes.push(match answer.await {
+            Ok(vote) => vote.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        });
     }
-    freed
+    votes
+}
+
+/// The command that deletes it, for a shell; nothing if it could not be shown.
+fn deletion(name: &str) -> String {
+    let plain = |it: char| it.is_ascii_alphanumeric() || "_-./:@%+,".contains(it);
+    if name.contains(char::is_control) {
+        String::new()
+    } else if name.chars().all(plain) {
+        format!(": redis-cli DEL {name}")
+    } else {
+        format!(": redis-cli DEL '{}'", name.replace('\'', r"'\''"))
+    }
 }

@@ -1,6 +1,6 @@
 //! `redlock run`.
 
-use std::{ffi::OsString, io::ErrorKind, process::Command, time::Duration};
+use std::{ffi::OsString, process::Command, time::Duration};
 
 use clap::Args;
 use redlock::{Error, KeptLock, Resources};
@@ -8,23 +8,28 @@ use redlock::{Error, KeptLock, Resources};
 use crate::{
     cli::Global,
     exit::{Code, Failure, quoted, say},
+    inner::trampoline,
     job::Job,
     patience::Patience,
     session,
     signals::{ENDING, Signals},
-    supervise::{Times, supervise},
+    supervise::{End, Times, supervise},
     waiting_line::WaitingLine,
     watchdog::Watchdog,
 };
 
 const HELP: &str = "\
-The lock is kept alive until the command and all that it leaves behind in its process group have ended.
-If the lock cannot be kept, the group is sent SIGTERM, and after the grace SIGKILL: in time before the
-lock ends, if the grace is at most a third of the ttl. Signals are passed on to the group.
-The command finds REDLOCK_RESOURCE (several one a line) and REDLOCK_VALUE in its environment.
+The lock is kept alive until the command and all that it has started have ended. If the lock cannot be
+kept, they are sent SIGTERM, and after the grace SIGKILL: in time before the lock ends, if the grace is at
+most a third of the ttl. Signals are passed on to the process group of the command.
+The command finds REDLOCK_RESOURCE (several one a line), REDLOCK_VALUE and, with --fencing,
+REDLOCK_FENCING_TOKEN in its environment.
 
 Example:
   redlock run --wait 10m nightly-report -- ./report.sh --all";
+
+/// Where the command finds its fencing token.
+const TOKEN: &str = "REDLOCK_FENCING_TOKEN";
 
 /// Run a command under a lock
 #[derive(Args, Debug)]
@@ -40,6 +45,9 @@ pub(crate) struct Run {
     /// The time between SIGTERM and SIGKILL
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     grace: Duration,
+
+    #[arg(long, help = "Give the lock a fencing token [env: REDLOCK_FENCING=1]")]
+    fencing: bool,
 
     /// Run COMMAND through `sh -c`; its ARGs are $1 and so on
     #[arg(long)]
@@ -59,18 +67,22 @@ impl Run {
         let resources = Resources::new(self.resources.clone())?;
         let line = WaitingLine::new(global.verbose);
         let settings = |builder| self.patience.settings(builder);
-        session::run(global, settings, async |redlock| {
+        session::run_acquiring(global, self.fencing, settings, async |redlock| {
             let mut signals = Signals::listen(ENDING)?;
             let lock = self
                 .patience
                 .acquire(&redlock, &resources, self.ttl, &mut signals, line)
                 .await?;
             let kept = lock.keep_alive();
-            let ended = match self.start(&kept) {
+            let end = match self.start(&kept) {
                 Ok(job) => supervise(job, &mut signals, &kept.signal(), self.times()).await,
-                Err(failure) => Err(failure),
+                Err(failure) => End::Gone(Err(failure)),
             };
-            release(kept, ended).await
+            match end {
+                End::Gone(ended) => release(kept, ended).await,
+                // Who goes on must not see the lock released: it ends with its ttl, and with us its extensions.
+                End::Stubborn(failure) => failure.exit(),
+            }
         })
     }
 
@@ -83,25 +95,27 @@ impl Run {
     }
 
     fn start(&self, kept: &KeptLock) -> Result<Job, Failure> {
-        let mut command = self.command();
+        let value = kept.value().as_str();
+        let mut command = trampoline(&self.command())?;
         command
             .env("REDLOCK_RESOURCE", kept.resources().join("\n"))
-            .env("REDLOCK_VALUE", kept.value().as_str());
-        let watchdog = Watchdog::start()
-            .map_err(|error| Failure::new(Code::System, format_args!("/bin/sh: {error}")))?;
+            .env("REDLOCK_VALUE", value)
+            // That of a lock around this one is none of this one's.
+            .env_remove(TOKEN);
+        if let Some(token) = kept.fencing_token() {
+            command.env(TOKEN, token.to_string());
+        }
+        let watchdog = Watchdog::start()?;
         // We may have stood still since it was granted.
         if kept.validity() <= self.times().margin {
             let message = "the lock was lost before the command was started";
             return Err(Failure::new(Code::Lost, message));
         }
-        Job::start(&mut command, watchdog).map_err(|error| {
-            let code = match error.kind() {
-                ErrorKind::NotFound => Code::NotFound,
-                _ => Code::NotExecutable,
-            };
-            let program = command.get_program().display();
-            Failure::new(code, format_args!("{program}: {error}"))
-        })
+        Ok(Job::start(
+            &mut command,
+            format!("REDLOCK_VALUE={value}"),
+            watchdog,
+        )?)
     }
 
     fn command(&self) -> Command {

@@ -31,7 +31,7 @@ pub(super) fn compare(readings: &[(String, Reading)]) -> Vec<Finding> {
         several => several[(several.len() - 1) / 2],
     };
     let allowed = drift(ALLOWED.0, ALLOWED.1);
-    let off = |reading: &Reading| reading.ahead - middle.ahead;
+    let off = |reading: &Reading| reading.ahead.saturating_sub(middle.ahead);
     let mut findings = Vec::new();
     for (name, reading) in readings {
         let apart = Duration::from_micros(off(reading).unsigned_abs());

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     clocks::Reading,
     finding::{Finding, Notes, Severity},
+    probe::advice,
 };
 
 /// For connecting, and for each answer.
@@ -41,6 +42,15 @@ pub(super) struct Seen {
     pub(super) run_id: Option<String>,
     pub(super) clock: Option<Reading>,
     pub(super) notes: Vec<Finding>,
+}
+
+impl Seen {
+    /// Whether nothing could be asked.
+    pub(super) fn is_silent(&self) -> bool {
+        self.notes
+            .iter()
+            .any(|finding| finding.check == "reachable")
+    }
 }
 
 /// Why there is no answer.
@@ -113,12 +123,13 @@ impl Notes {
 
     /// The server, or a sentinel, cannot be asked anything.
     pub(super) fn unreachable(&mut self, error: &RedisError) {
-        let advice = if error.is_connection_refusal() || error.is_timeout() || error.is_io_error() {
+        let text = error.to_string();
+        let advice = if error.is_timeout() || error.is_io_error() {
             "start the server, or correct its address"
         } else {
-            "correct the user, the password or the address"
+            advice(&text)
         };
-        self.problem("reachable", format!("gives no answer: {error}"), advice);
+        self.problem("reachable", format!("gives no answer: {text}"), advice);
     }
 }
 
@@ -428,3 +439,6 @@ async fn commands(line: &mut Line, notes: &mut Notes) {
         Err(refusal) => notes.refused("scripts", "EVAL", &refusal),
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -110,13 +110,15 @@ pub fn numbers(file: &Path, count: usize) -> Vec<i32> {
     })
 }
 
+/// What the system calls the state of a process, such as `T` of one that is stopped.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether the process exists and is no zombie.
 pub fn runs(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| state != 'Z')
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 /// Whether the process exists, be it as a zombie.

@@ -1,9 +1,10 @@
 -- Sets every key to the value for the ttl if none of them exists and the fencing token is admitted, which then
 -- becomes their fence.
 -- KEYS: the resources, then their fences in the same order.
--- ARGV: value, ttl in milliseconds, token, lifetime of the fence in milliseconds or 0 for ever, tolerance of
--- clocks in microseconds.
--- Returns 1, 0 if a key exists, or else the token that would be admitted. Numbers are below 2^53, and exact.
+-- ARGV: value, ttl in milliseconds, token, lifetime of the fence in milliseconds or 0 for ever; by how many
+-- microseconds the token may be behind this clock, and ahead of it.
+-- Returns 1, 0 if a key exists, or else the token that would be admitted, which is negative if a fence asks for it
+-- that is ahead of the clock. Numbers are below 2^53, and exact.
 local resources = #KEYS / 2
 for i = 1, resources do
   if redis.call('EXISTS', KEYS[i]) == 1 then
@@ -12,14 +13,13 @@ for i = 1, resources do
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local token, tolerance = tonumber(ARGV[3]), tonumber(ARGV[5])
-local floor = now - tolerance - 1
+local token, floor = tonumber(ARGV[3]), now - tonumber(ARGV[5]) - 1
 for i = 1, resources do
   local fence = redis.call('GET', KEYS[resources + i]) or 0
   floor = math.max(floor, tonumber(fence))
 end
-if token <= floor or token > math.max(now + tolerance, floor + 1000) then
-  return math.max(floor + 1, now)
+if token <= floor or token > math.max(now + tonumber(ARGV[6]), floor + 1000) then
+  return floor < now and now or -(floor + 1)
 end
 for i = 1, resources do
   if ARGV[4] == '0' then

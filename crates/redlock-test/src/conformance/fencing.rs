@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use redlock_core::{
-    BackendErrorKind, CLOCK_TOLERANCE, FencingToken, LockValue, Proposal, Resources, Vote,
+    BackendErrorKind, CLOCK_TOLERANCE, FencingToken, LockValue, NextToken, Proposal, Resources,
+    Vote,
 };
 use tokio::time::sleep;
 
@@ -47,7 +48,7 @@ impl Party {
             Ok(Vote::Granted) => Said::Granted,
             Ok(Vote::Refused) => Said::Held,
             Err(error) => {
-                let next = error.next_token();
+                let next = error.next_token().map(NextToken::token);
                 assert!(
                     !error.may_have_happened(),
                     "clause 13: a token that is refused changes nothing"
@@ -70,7 +71,7 @@ impl Party {
         keep_for: Duration,
     ) -> Said {
         let (said, value) = self
-            .propose(resources, Proposal::new(token, Some(keep_for)))
+            .propose(resources, Proposal::new(token, Some(keep_for)).again())
             .await;
         if said == Said::Granted {
             let released = self.release(resources, &value).await;
@@ -158,7 +159,7 @@ pub async fn what_is_held_is_refused_whatever_the_fencing_token(subject: Subject
         );
         ours.release(&resources, &plain).await;
         let (said, value) = ours
-            .propose(&resources, Proposal::new(token, Some(DAY)))
+            .propose(&resources, Proposal::new(token, Some(DAY)).again())
             .await;
         assert_eq!(
             said,
@@ -342,6 +343,13 @@ pub async fn a_fencing_token_keeps_to_the_nodes_clock(subject: Subject) {
                 "clause 15: it wants {next} at {now}"
             );
         }
+        let (said, _) = party
+            .propose(&resources, Proposal::new(ahead(now, near), Some(DAY)))
+            .await;
+        assert!(
+            matches!(said, Said::Wants(_)),
+            "clause 15: nobody has asked for a token so far ahead, but it was {said:?}"
+        );
         for token in [behind(now, near), now, ahead(now, near)] {
             let said = party.say(&resources, token).await;
             assert_eq!(said, Said::Granted, "clause 15: {token} is near {now}");
