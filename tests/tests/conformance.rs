@@ -8,7 +8,7 @@ use redlock_test::{
     conformance::Subject,
     server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::{fred_client, fred_pool, pool, sentinels};
+use tests::{fred_client, fred_pool, patient_fred, pool, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -52,7 +52,7 @@ macro_rules! on {
                 use super::*;
 
                 fn node() -> FredNode {
-                    FredNode::new(SERVER.url()).expect("a URL")
+                    patient_fred().open(SERVER.url()).expect("a URL")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));
@@ -82,7 +82,8 @@ macro_rules! on {
                 }
 
                 conformance!(
-                    Subject::new(fred_client(&url())).peer(FredNode::new(url()).expect("a URL"))
+                    Subject::new(fred_client(&url()))
+                        .peer(patient_fred().open(url()).expect("a URL"))
                 );
             }
 
