@@ -59,9 +59,9 @@ pub fn pool(url: &str, size: usize) -> RedisNode {
 ///
 /// When the URL makes no sense.
 #[must_use]
-pub fn fred_client(url: &str) -> FredNode {
+pub fn fred_client(node: FredNodeBuilder, url: &str) -> FredNode {
     let client = fred_builder(url).build().expect("a client");
-    patient_fred().client(&client).expect("an address")
+    node.client(&client).expect("an address")
 }
 
 /// A node where a pool of so many of fred's clients leads to.
@@ -70,9 +70,9 @@ pub fn fred_client(url: &str) -> FredNode {
 ///
 /// When the URL makes no sense.
 #[must_use]
-pub fn fred_pool(url: &str, size: usize) -> FredNode {
+pub fn fred_pool(node: FredNodeBuilder, url: &str, size: usize) -> FredNode {
     let pool = fred_builder(url).build_pool(size).expect("a pool");
-    patient_fred().pool(&pool).expect("an address")
+    node.pool(&pool).expect("an address")
 }
 
 /// For a node that is never down, but may be starved.

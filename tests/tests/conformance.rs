@@ -62,7 +62,11 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_client(&SERVER.url())).peer(fred_pool(&SERVER.url(), 3))
+                    Subject::new(fred_client(patient_fred(), &SERVER.url())).peer(fred_pool(
+                        patient_fred(),
+                        &SERVER.url(),
+                        3
+                    ))
                 );
             }
 
@@ -70,7 +74,8 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_pool(&SERVER.url(), 3)).peer(fred_client(&SERVER.url()))
+                    Subject::new(fred_pool(patient_fred(), &SERVER.url(), 3))
+                        .peer(fred_client(patient_fred(), &SERVER.url()))
                 );
             }
 
@@ -82,7 +87,7 @@ macro_rules! on {
                 }
 
                 conformance!(
-                    Subject::new(fred_client(&url()))
+                    Subject::new(fred_client(patient_fred(), &url()))
                         .peer(patient_fred().open(url()).expect("a URL"))
                 );
             }
