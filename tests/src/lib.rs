@@ -6,7 +6,7 @@ pub mod peers;
 use std::time::Duration;
 
 use redlock::{
-    FredNode, RedisNode, Redlock, RedlockBuilder,
+    FredNode, FredNodeBuilder, RedisNode, Redlock, RedlockBuilder,
     fred::fred::types::{Builder, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
@@ -59,9 +59,9 @@ pub fn pool(url: &str, size: usize) -> RedisNode {
 ///
 /// When the URL makes no sense.
 #[must_use]
-pub fn fred_client(url: &str) -> FredNode {
+pub fn fred_client(node: FredNodeBuilder, url: &str) -> FredNode {
     let client = fred_builder(url).build().expect("a client");
-    FredNode::from_client(&client).expect("an address")
+    node.client(&client).expect("an address")
 }
 
 /// A node where a pool of so many of fred's clients leads to.
@@ -70,9 +70,16 @@ pub fn fred_client(url: &str) -> FredNode {
 ///
 /// When the URL makes no sense.
 #[must_use]
-pub fn fred_pool(url: &str, size: usize) -> FredNode {
+pub fn fred_pool(node: FredNodeBuilder, url: &str, size: usize) -> FredNode {
     let pool = fred_builder(url).build_pool(size).expect("a pool");
-    FredNode::from_pool(&pool).expect("an address")
+    node.pool(&pool).expect("an address")
+}
+
+/// For a node that is never down, but may be starved.
+pub const fn patient_fred() -> FredNodeBuilder {
+    let patience = Duration::from_secs(15);
+    let builder = FredNode::builder().connect_timeout(patience);
+    builder.response_timeout(patience)
 }
 
 fn fred_builder(url: &str) -> Builder {

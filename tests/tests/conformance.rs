@@ -8,7 +8,7 @@ use redlock_test::{
     conformance::Subject,
     server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::{fred_client, fred_pool, pool, sentinels};
+use tests::{fred_client, fred_pool, patient_fred, pool, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -52,7 +52,7 @@ macro_rules! on {
                 use super::*;
 
                 fn node() -> FredNode {
-                    FredNode::new(SERVER.url()).expect("a URL")
+                    patient_fred().open(SERVER.url()).expect("a URL")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));
@@ -62,7 +62,11 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_client(&SERVER.url())).peer(fred_pool(&SERVER.url(), 3))
+                    Subject::new(fred_client(patient_fred(), &SERVER.url())).peer(fred_pool(
+                        patient_fred(),
+                        &SERVER.url(),
+                        3
+                    ))
                 );
             }
 
@@ -70,7 +74,8 @@ macro_rules! on {
                 use super::*;
 
                 conformance!(
-                    Subject::new(fred_pool(&SERVER.url(), 3)).peer(fred_client(&SERVER.url()))
+                    Subject::new(fred_pool(patient_fred(), &SERVER.url(), 3))
+                        .peer(fred_client(patient_fred(), &SERVER.url()))
                 );
             }
 
@@ -82,7 +87,8 @@ macro_rules! on {
                 }
 
                 conformance!(
-                    Subject::new(fred_client(&url())).peer(FredNode::new(url()).expect("a URL"))
+                    Subject::new(fred_client(patient_fred(), &url()))
+                        .peer(patient_fred().open(url()).expect("a URL"))
                 );
             }
 

@@ -80,8 +80,8 @@ async fn each_driver_tells_who_holds_on_a_server() {
                 SentinelNode::new(sentinels(&group), "mymaster").unwrap(),
             ),
             driver("fred", FredNode::new(&url).unwrap()),
-            driver("fred's client", fred_client(&url)),
-            driver("fred's pool", fred_pool(&url, 2)),
+            driver("fred's client", fred_client(FredNode::builder(), &url)),
+            driver("fred's pool", fred_pool(FredNode::builder(), &url, 2)),
         ];
         each_tells(&drivers, |args| server.cli(args)).await;
     }

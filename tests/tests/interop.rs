@@ -66,8 +66,8 @@ async fn each_driver_locks_out_every_other_on_one_server() {
                 SentinelNode::new(sentinels(&group), "mymaster").unwrap(),
             ),
             driver("fred", FredNode::new(&url).unwrap()),
-            driver("fred's client", fred_client(&url)),
-            driver("fred's pool", fred_pool(&url, 2)),
+            driver("fred's client", fred_client(FredNode::builder(), &url)),
+            driver("fred's pool", fred_pool(FredNode::builder(), &url, 2)),
         ];
         each_excludes_every_other(&program, &drivers).await;
     }

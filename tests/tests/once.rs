@@ -112,8 +112,18 @@ async fn a_cluster_connection_asks_once() {
 async fn fred_asks_once() {
     let (server, proxy) = start(&[]).await;
     is_asked_once(FredNode::new(proxy.url()).unwrap(), &server, &proxy).await;
-    is_asked_once(fred_client(&proxy.url()), &server, &proxy).await;
-    is_asked_once(fred_pool(&proxy.url(), 3), &server, &proxy).await;
+    is_asked_once(
+        fred_client(FredNode::builder(), &proxy.url()),
+        &server,
+        &proxy,
+    )
+    .await;
+    is_asked_once(
+        fred_pool(FredNode::builder(), &proxy.url(), 3),
+        &server,
+        &proxy,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -121,7 +131,7 @@ async fn fred_asks_a_cluster_once() {
     let (server, proxy) = start_cluster().await;
     let url = proxy.url().replace("redis://", "redis-cluster://");
     is_asked_once(FredNode::new(&url).unwrap(), &server, &proxy).await;
-    is_asked_once(fred_client(&url), &server, &proxy).await;
+    is_asked_once(fred_client(FredNode::builder(), &url), &server, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
