@@ -6,7 +6,7 @@ pub mod peers;
 use std::time::Duration;
 
 use redlock::{
-    FredNode, FredNodeBuilder, RedisNode, Redlock, RedlockBuilder,
+    FredNode, FredNodeBuilder, RedisNode, RedisNodeBuilder, Redlock, RedlockBuilder,
     fred::fred::types::{Builder, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
@@ -45,12 +45,24 @@ pub fn sentinels(group: &SentinelGroup) -> Vec<String> {
 /// When the URL makes no sense.
 #[must_use]
 pub fn pool(url: &str, size: usize) -> RedisNode {
+    pool_by(
+        RedisNode::builder().response_timeout(Duration::from_millis(300)),
+        url,
+        size,
+    )
+}
+
+/// A node with these settings behind a pool of so many connections.
+///
+/// # Panics
+///
+/// When the URL makes no sense.
+#[must_use]
+pub fn pool_by(node: RedisNodeBuilder, url: &str, size: usize) -> RedisNode {
     let mut config = Config::from_url(url);
     config.pool = Some(PoolConfig::new(size));
     let pool = config.create_pool(Some(Runtime::Tokio1));
-    RedisNode::builder()
-        .response_timeout(Duration::from_millis(300))
-        .pool(pool.expect("a URL"))
+    node.pool(pool.expect("a URL"))
 }
 
 /// A node where a client of fred's leads to; `redis-cluster://` for a cluster.
@@ -75,11 +87,19 @@ pub fn fred_pool(node: FredNodeBuilder, url: &str, size: usize) -> FredNode {
     node.pool(&pool).expect("an address")
 }
 
+/// For what is never down, but may be starved.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// For a node that is never down, but may be starved.
+pub const fn patient() -> RedisNodeBuilder {
+    let builder = RedisNode::builder().connect_timeout(PATIENCE);
+    builder.response_timeout(PATIENCE)
+}
+
+/// For a node of fred's that is never down, but may be starved.
 pub const fn patient_fred() -> FredNodeBuilder {
-    let patience = Duration::from_secs(15);
-    let builder = FredNode::builder().connect_timeout(patience);
-    builder.response_timeout(patience)
+    let builder = FredNode::builder().connect_timeout(PATIENCE);
+    builder.response_timeout(PATIENCE)
 }
 
 fn fred_builder(url: &str) -> Builder {

@@ -8,7 +8,7 @@ use redlock_test::{
     conformance::Subject,
     server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::{fred_client, fred_pool, patient_fred, pool, sentinels};
+use tests::{fred_client, fred_pool, patient, patient_fred, pool_by, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -26,7 +26,7 @@ macro_rules! on {
                 use super::*;
 
                 fn node() -> RedisNode {
-                    RedisNode::new(SERVER.url()).expect("a URL")
+                    patient().open(SERVER.url()).expect("a URL")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));
@@ -35,14 +35,18 @@ macro_rules! on {
             mod deadpool {
                 use super::*;
 
-                conformance!(Subject::new(pool(&SERVER.url(), 4)).peer(pool(&SERVER.url(), 1)));
+                fn node(size: usize) -> RedisNode {
+                    pool_by(patient(), &SERVER.url(), size)
+                }
+
+                conformance!(Subject::new(node(4)).peer(node(1)));
             }
 
             mod cluster {
                 use super::*;
 
                 fn node() -> RedisNode {
-                    RedisNode::from_cluster(CLUSTER.urls()).expect("URLs")
+                    patient().cluster(CLUSTER.urls()).expect("URLs")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));
@@ -96,7 +100,9 @@ macro_rules! on {
                 use super::*;
 
                 fn node() -> SentinelNode {
-                    SentinelNode::new(sentinels(&GROUP), GROUP.master_name()).expect("URLs")
+                    let node = SentinelNode::builder().settings(patient());
+                    node.open(sentinels(&GROUP), GROUP.master_name())
+                        .expect("URLs")
                 }
 
                 conformance!(Subject::new(node()).peer(node()));

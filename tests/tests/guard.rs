@@ -19,6 +19,16 @@ use tokio::time::sleep;
 /// Long enough to restart servers meanwhile, and waited for.
 const TTL: Duration = Duration::from_secs(8);
 
+fn guarded(url: &str) -> RedisNode {
+    let node = RedisNode::builder().restart_guard(TTL).open(url);
+    node.expect("a URL")
+}
+
+fn guarded_fred(url: &str) -> FredNode {
+    let node = FredNode::builder().restart_guard(TTL).open(url);
+    node.expect("a URL")
+}
+
 /// A lock manager over nodes of one's own, as another process has it.
 fn redlock<B: LockBackend>(servers: &[RedisServer], node: impl Fn(&str) -> B) -> Redlock {
     let nodes = servers.iter().map(|server| node(&server.url()));
@@ -94,22 +104,12 @@ async fn only_the_guard_excludes<B: LockBackend>(
 
 #[tokio::test]
 async fn redis_rs_two_nodes_of_three_that_hold_a_lock_restart_empty() {
-    let guarded = |url: &str| RedisNode::builder().restart_guard(TTL).open(url);
-    only_the_guard_excludes(
-        |url| RedisNode::new(url).expect("a URL"),
-        |url| guarded(url).expect("a URL"),
-    )
-    .await;
+    only_the_guard_excludes(|url| RedisNode::new(url).expect("a URL"), guarded).await;
 }
 
 #[tokio::test]
 async fn fred_two_nodes_of_three_that_hold_a_lock_restart_empty() {
-    let guarded = |url: &str| FredNode::builder().restart_guard(TTL).open(url);
-    only_the_guard_excludes(
-        |url| FredNode::new(url).expect("a URL"),
-        |url| guarded(url).expect("a URL"),
-    )
-    .await;
+    only_the_guard_excludes(|url| FredNode::new(url).expect("a URL"), guarded_fred).await;
 }
 
 #[tokio::test]
@@ -188,12 +188,6 @@ async fn sentinel_a_replica_that_lacks_the_lock_is_promoted() {
 async fn a_server_that_is_not_known_has_no_vote_and_says_for_how_long_but_one_that_is_has_it_at_once()
  {
     let server = [RedisServer::start()];
-    let guarded = |url: &str| {
-        RedisNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
-    };
     let first = redlock(&server, guarded);
     let error = first
         .try_acquire("a", TTL)
@@ -211,13 +205,7 @@ async fn a_server_that_is_not_known_has_no_vote_and_says_for_how_long_but_one_th
     let second = redlock(&server, guarded);
     let lock = second.try_acquire("b", TTL).await.expect("it is known");
     lock.release().await.expect("it is ours");
-    let fred = |url: &str| {
-        FredNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
-    };
-    let third = redlock(&server, fred);
+    let third = redlock(&server, guarded_fred);
     let lock = third.try_acquire("b", TTL).await.expect("it is known");
     lock.release().await.expect("it is ours");
     // Who uses longer leases has to wait for longer.
@@ -234,12 +222,6 @@ async fn a_server_that_is_not_known_has_no_vote_and_says_for_how_long_but_one_th
 #[tokio::test]
 async fn a_server_that_lost_its_memory_otherwise_is_not_known_any_more() {
     let server = [RedisServer::start()];
-    let guarded = |url: &str| {
-        RedisNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
-    };
     works(&redlock(&server, guarded)).await;
     let _ = server[0].cli(&["FLUSHALL"]);
     let error = redlock(&server, guarded).try_acquire("a", TTL).await;
@@ -251,12 +233,6 @@ async fn a_master_that_was_a_replica_meanwhile_is_not_known_any_more() {
     let servers = RedisServer::start_many(2);
     let [master, other] = &servers[..] else {
         unreachable!()
-    };
-    let guarded = |url: &str| {
-        RedisNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
     };
     works(&redlock(&servers[..1], guarded)).await;
     let port = master.address().port().to_string();
@@ -283,12 +259,6 @@ async fn a_master_that_was_a_replica_meanwhile_is_not_known_any_more() {
 #[tokio::test]
 async fn a_lock_that_is_held_is_not_extended_by_who_may_have_forgotten_a_later_one() {
     let mut servers = RedisServer::start_many(1);
-    let guarded = |url: &str| {
-        RedisNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
-    };
     let redlock = redlock(&servers, guarded);
     works(&redlock).await;
     let mut lock = redlock.acquire("a", TTL).await.expect("it is free");
@@ -332,13 +302,7 @@ async fn where_a_vote_cannot_be_tied_to_a_connection_there_is_no_guard() {
             .open(masters)
             .is_err()
     );
-    let longer = redlock(&[server], |url| {
-        RedisNode::builder()
-            .restart_guard(TTL)
-            .open(url)
-            .expect("a URL")
-    });
-    let error = longer.try_acquire("a", 2 * TTL).await;
+    let error = redlock(&[server], guarded).try_acquire("a", 2 * TTL).await;
     assert!(matches!(
         error,
         Err(Error::Invalid(InvalidRequest::TtlBeyondGuard { .. }))
@@ -349,20 +313,7 @@ async fn where_a_vote_cannot_be_tied_to_a_connection_there_is_no_guard() {
 async fn what_may_have_forgotten_tokens_stays_out_of_fenced_votes_for_longer() {
     let server = [RedisServer::start()];
     let url = server[0].url();
-    let nodes: [Arc<dyn LockBackend>; 2] = [
-        Arc::new(
-            RedisNode::builder()
-                .restart_guard(TTL)
-                .open(&*url)
-                .expect("a URL"),
-        ),
-        Arc::new(
-            FredNode::builder()
-                .restart_guard(TTL)
-                .open(&url)
-                .expect("a URL"),
-        ),
-    ];
+    let nodes: [Arc<dyn LockBackend>; 2] = [Arc::new(guarded(&url)), Arc::new(guarded_fred(&url))];
     for node in nodes {
         works(&Redlock::new([Arc::clone(&node)]).expect("a node")).await;
         let fenced = Redlock::builder([node]).fencing(Fencing::new()).build();

@@ -4,15 +4,14 @@ mod common;
 
 use std::{
     fs,
-    path::PathBuf,
     process::{Child, Command},
 };
 
-use redlock_test::server::RedisServer;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use common::{assert_clean, assert_code, eventually, exists, numbers, on, order, runs, send};
+use common::{
+    Fixture, assert_clean, assert_code, eventually, exists, numbers, on, order, runs, send,
+};
 
 /// Ways out of the group, each to a process that ignores SIGTERM and adds its number to a file.
 const WAYS_OUT: [&str; 3] = [
@@ -24,23 +23,7 @@ const WAYS_OUT: [&str; 3] = [
 const STUBBORN: &str =
     "trap '' TERM; echo $$ >>$1; n=0; while [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done";
 
-struct Fixture {
-    servers: Vec<RedisServer>,
-    directory: TempDir,
-}
-
 impl Fixture {
-    fn new() -> Self {
-        Self {
-            servers: RedisServer::start_many(3),
-            directory: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("file")
-    }
-
     fn run(&self, script: &str) -> Command {
         let args = ["run", "--ttl", "3s", "--grace", "500ms", "--shell", "a"];
         let mut command = on(&self.servers, args.into_iter().chain(["--", script]));

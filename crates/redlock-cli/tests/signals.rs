@@ -6,37 +6,20 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command},
     time::Instant,
 };
 
 use redlock_test::server::RedisServer;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
 
 use common::{
-    PATIENCE, adopt_environment, assert_clean, assert_code, assert_complains, complained,
+    Fixture, PATIENCE, adopt_environment, assert_clean, assert_code, assert_complains, complained,
     eventually, exists, hold, numbers, on, runs, send, state, within,
 };
 
-struct Fixture {
-    servers: Vec<RedisServer>,
-    directory: TempDir,
-}
-
 impl Fixture {
-    fn new() -> Self {
-        Self {
-            servers: RedisServer::start_many(3),
-            directory: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("file")
-    }
-
     fn script(&self, script: &str) -> Command {
         let mut command = on(&self.servers, ["run", "--shell", "a", "--", script]);
         command.arg(self.file());

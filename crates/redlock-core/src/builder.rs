@@ -110,9 +110,9 @@ impl RedlockBuilder {
     /// same resource before it. Default: none.
     ///
     /// It costs no round trip more, except once, when this client's clock is a second ahead of those of the
-    /// nodes or five minutes behind, and while another's tokens are ahead of ours. All who lock these resources must do it, or their acquisitions have no place in the order. On
-    /// Redis it takes a script, and a key more for every resource, named `redlock:fence:…` behind the key
-    /// prefix.
+    /// nodes or five minutes behind, and while another's tokens are ahead of ours. All who lock these
+    /// resources must do it, or their acquisitions have no place in the order. On Redis it takes a script, and a
+    /// key more for every resource, named `redlock:fence:…` behind the key prefix.
     ///
     /// The order survives whatever happens to clients and clocks of clients, and nodes that fail. A node that
     /// comes back without its memory has to stay out for a while, which is what a restart guard of its driver

@@ -10,7 +10,7 @@ pub mod terminal;
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use std::{
 
 use redlock_test::server::RedisServer;
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// Shorter than the default ttl, which could end by itself what is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +47,25 @@ pub fn on<'a>(servers: &[RedisServer], args: impl IntoIterator<Item = &'a str>) 
     let mut command = redlock(args);
     command.env("REDLOCK_NODES", urls.join(" "));
     command
+}
+
+/// Three servers, and a file for the command to write to.
+pub struct Fixture {
+    pub servers: Vec<RedisServer>,
+    directory: TempDir,
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        Self {
+            servers: RedisServer::start_many(3),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("file")
+    }
 }
 
 /// What stands on standard output.
