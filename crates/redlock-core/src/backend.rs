@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{Holder, LockValue, NextToken, Proposal, Resources};
+use crate::{Holder, LockValue, NextToken, Proposal, Reply, Resources};
 
 /// Reaches one independent node and asks it for its vote.
 ///
@@ -156,6 +156,40 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
         let _ = resources;
         Ok(())
     }
+
+    /// Begins an [`acquire`](Self::acquire) that nobody awaits: it goes on by itself, and its answer goes to `reply`.
+    /// The same is due to it, in bounded time.
+    ///
+    /// Optional, and called on a tokio runtime: it spares what a future costs for every vote.
+    ///
+    /// # Errors
+    ///
+    /// The reply, unless the operation has begun: the default. It is awaited then instead.
+    fn begin_acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        let _ = (resources, value, ttl);
+        Err(reply)
+    }
+
+    /// Begins a [`release`](Self::release), as [`begin_acquire`](Self::begin_acquire) does an acquire.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_acquire`](Self::begin_acquire).
+    fn begin_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        let _ = (resources, value);
+        Err(reply)
+    }
 }
 
 /// Implements [`LockBackend`](crate::LockBackend) for a type by another backend inside it, whole.
@@ -249,6 +283,27 @@ macro_rules! forward_backend {
             ) -> ::std::result::Result<(), ::std::string::String> {
                 let $this = self;
                 $inner.check(resources)
+            }
+
+            fn begin_acquire(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+                ttl: ::std::time::Duration,
+                reply: $crate::Reply,
+            ) -> ::std::result::Result<(), $crate::Reply> {
+                let $this = self;
+                $inner.begin_acquire(resources, value, ttl, reply)
+            }
+
+            fn begin_release(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+                reply: $crate::Reply,
+            ) -> ::std::result::Result<(), $crate::Reply> {
+                let $this = self;
+                $inner.begin_release(resources, value, reply)
             }
         }
     };

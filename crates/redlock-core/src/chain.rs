@@ -1,6 +1,8 @@
 //! Keeps a release behind what it answers, on each node.
 
-use tokio::sync::oneshot;
+use std::{mem, sync::Arc};
+
+use crate::ballot::Ballot;
 
 /// Whether a node carries our value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,76 +13,70 @@ pub(crate) enum Held {
     Unknown,
 }
 
-/// The acquire and the extensions of one lock that are under way on one node.
-#[derive(Debug)]
+/// The acquire and the extensions of one lock that are under way, on all nodes.
+#[derive(Debug, Default)]
 pub(crate) struct Chain {
-    under_way: Vec<oneshot::Receiver<Held>>,
-    /// By what has ended.
-    held: Held,
-    /// Whether only the acquire was ever asked: then nothing can set the value but that.
-    acquire_only: bool,
-}
-
-/// When an operation is sent, and whom it tells when it has ended.
-#[derive(Debug)]
-pub(crate) enum Turn {
-    /// An acquire or an extension: at once.
-    Now(oneshot::Sender<Held>),
-    /// A release: also when all of these have ended or were dropped.
-    After(Chain),
+    under_way: Vec<Arc<Ballot>>,
+    /// By what has ended, on each node.
+    held: Box<[Held]>,
+    /// Whether anything but the acquire was ever asked: that can set the value, too.
+    extended: bool,
 }
 
 impl Chain {
-    pub(crate) const fn new(held: Held) -> Self {
+    pub(crate) fn new(nodes: usize, held: Held) -> Self {
         Self {
             under_way: Vec::new(),
-            held,
-            acquire_only: true,
+            held: vec![held; nodes].into(),
+            extended: false,
         }
     }
 
-    /// For an acquire or an extension.
-    pub(crate) fn now(&mut self, extends: bool) -> Turn {
+    /// An acquire or an extension is asked.
+    pub(crate) fn add(&mut self, ballot: &Arc<Ballot>, extends: bool) {
         self.settle();
-        self.acquire_only &= !extends;
-        let (done, ended) = oneshot::channel();
-        self.under_way.push(ended);
-        Turn::Now(done)
+        self.extended |= extends;
+        self.under_way.push(Arc::clone(ballot));
     }
 
-    /// For a release.
-    pub(crate) fn after(&mut self) -> Turn {
+    /// What a release has to follow. From then on nothing is held any more.
+    pub(crate) fn take(&mut self) -> Self {
         self.settle();
-        Turn::After(std::mem::replace(self, Self::new(Held::No)))
+        let nodes = self.held.len();
+        mem::replace(self, Self::new(nodes, Held::No))
     }
 
     pub(crate) const fn is_acquire_only(&self) -> bool {
-        self.acquire_only
+        !self.extended
     }
 
-    pub(crate) fn is_under_way(&self) -> bool {
-        !self.under_way.is_empty()
+    /// Whether the node carries the value; `None` while something is under way there.
+    pub(crate) fn held(&self, node: usize) -> Option<Held> {
+        let under_way = self.under_way.iter();
+        let mut ended = under_way.map(|ballot| ballot.held(node));
+        ended.try_fold(self.held[node], |held, ended| Some(held.max(ended?)))
     }
 
-    /// Waits for everything under way.
-    pub(crate) async fn ended(self) -> Held {
-        let mut held = self.held;
-        for ended in self.under_way {
-            held = held.max(ended.await.unwrap_or(Held::Unknown));
+    /// Waits for everything under way on this node.
+    pub(crate) async fn ended(&self, node: usize) -> Held {
+        let mut held = self.held[node];
+        for ballot in &self.under_way {
+            held = held.max(ballot.ended(node).await);
         }
         held
     }
 
-    /// Takes note of what has ended.
+    /// Takes note of what has ended on all nodes.
     fn settle(&mut self) {
-        let mut held = self.held;
-        self.under_way.retain_mut(|ended| match ended.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => true,
-            ended => {
-                held = held.max(ended.unwrap_or(Held::Unknown));
-                false
+        let held = &mut self.held;
+        self.under_way.retain(|ballot| {
+            let Some(ended) = ballot.all_held() else {
+                return true;
+            };
+            for (held, ended) in held.iter_mut().zip(ended) {
+                *held = (*held).max(ended);
             }
+            false
         });
-        self.held = held;
     }
 }

@@ -1,21 +1,23 @@
 //! Resources and a value, on all nodes: what an attempt, a lock, and the by-value calls have in common.
 
 use std::{
-    iter,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use tokio::runtime::Handle;
+use tracing::Span;
 
 use crate::{
     LockValue, Redlock, Resources,
+    ask::Refusal,
+    ballot::{Ballot, Count},
     chain::{Chain, Held},
     clock::{Instant, after},
-    round::{Answer, Ask, Operation, Round},
+    round::{self, Operation, Round},
     validity::validity,
 };
 
@@ -31,7 +33,7 @@ pub(crate) struct Claim {
     /// Whether it has been released or lost: nothing is healed any more.
     ended: Arc<AtomicBool>,
     /// Keeps the operations on each node in order.
-    chains: Box<[Chain]>,
+    chain: Chain,
     /// Where clean-up runs, also when the claim is dropped outside of it.
     runtime: Handle,
 }
@@ -54,9 +56,10 @@ impl Claim {
             value,
             longest: Duration::ZERO,
             ended: Arc::default(),
-            chains: iter::repeat_with(|| Chain::new(if held { Held::Yes } else { Held::No }))
-                .take(redlock.0.nodes.len())
-                .collect(),
+            chain: Chain::new(
+                redlock.0.nodes.len(),
+                if held { Held::Yes } else { Held::No },
+            ),
             runtime: Handle::current(),
         }
     }
@@ -65,12 +68,14 @@ impl Claim {
     pub(crate) fn ask(
         &mut self,
         operation: Operation,
-    ) -> Round<impl Future<Output = Answer> + Send + use<>> {
+    ) -> Round<impl Future<Output = Option<Refusal>> + Send + use<>> {
         if let Operation::Acquire(ttl, _) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
+        let mut chain = Chain::default();
         if let Operation::Release = operation {
             self.end();
+            chain = self.chain.take();
         }
         let may_last = if self.longest.is_zero() {
             UNKNOWN_TTL
@@ -83,25 +88,27 @@ impl Claim {
             Operation::Release => cleanup.saturating_mul(2),
             Operation::Acquire(..) | Operation::Extend(_) => cleanup,
         };
-        let asks = self.chains.iter_mut().enumerate().map(|(node, chain)| {
-            let ask = Ask {
-                redlock: self.redlock.clone(),
-                node,
-                resources: self.resources.clone(),
-                value: self.value.clone(),
-                operation,
-                cleanup,
-                longest: self.longest,
-                ended: Arc::clone(&self.ended),
-            };
-            let turn = match operation {
-                Operation::Acquire(..) => chain.now(false),
-                Operation::Extend(_) => chain.now(true),
-                Operation::Release => chain.after(),
-            };
-            ask.answer(turn, self.runtime.clone())
+        let ballot = Arc::new(Ballot {
+            redlock: self.redlock.clone(),
+            resources: self.resources.clone(),
+            value: self.value.clone(),
+            operation,
+            chain,
+            cleanup,
+            limit,
+            longest: self.longest,
+            lock_ended: Arc::clone(&self.ended),
+            runtime: self.runtime.clone(),
+            span: Span::current(),
+            started: Instant::now(),
+            count: Mutex::new(Count::new(&self.redlock)),
         });
-        Round::new(&self.redlock, operation, asks, limit, &self.runtime)
+        match operation {
+            Operation::Acquire(..) => self.chain.add(&ballot, false),
+            Operation::Extend(_) => self.chain.add(&ballot, true),
+            Operation::Release => {}
+        }
+        round::ask(&ballot)
     }
 
     /// From now on nothing is healed.

@@ -24,7 +24,9 @@
 //! Everything runs on a tokio runtime with time enabled, and follows tokio's clock.
 
 mod acquire;
+mod ask;
 mod backend;
+mod ballot;
 mod builder;
 mod capabilities;
 mod caught;
@@ -47,9 +49,11 @@ mod raw_value;
 pub mod redis;
 mod redlock;
 mod release;
+mod reply;
 mod resources;
 pub mod retry;
 mod round;
+mod shortcut;
 mod signal;
 pub mod telemetry;
 pub mod validity;
@@ -70,6 +74,7 @@ pub use lock::Lock;
 pub use memory::MemoryBackend;
 pub use raw_value::RawValue;
 pub use redlock::Redlock;
+pub use reply::Reply;
 pub use resources::{IntoResources, Resources};
 pub use signal::{LockLost, LostSignal};
 pub use value::LockValue;

@@ -41,7 +41,7 @@ use crate::{
     hash_slot::fence_of,
     validity::whole_millis,
 };
-pub use crate::{capabilities::Capabilities, hash_slot::same_slot};
+pub use crate::{capabilities::Capabilities, hash_slot::same_slot, shortcut::Shortcut};
 
 /// Sends two commands to one Redis server: where a driver for a client library starts.
 ///
@@ -187,14 +187,14 @@ pub fn error_reply(
 }
 
 /// A script of the protocol.
-struct Script {
+pub(crate) struct Script {
     source: &'static str,
-    sha1: LazyLock<String>,
+    pub(crate) sha1: LazyLock<String>,
 }
 
 macro_rules! script {
     ($name:ident, $file:literal) => {
-        static $name: Script = Script {
+        pub(crate) static $name: Script = Script {
             source: include_str!($file),
             sha1: LazyLock::new(|| {
                 sha1_smol::Sha1::from(include_str!($file))
@@ -222,7 +222,7 @@ const MISSING: i64 = -2;
 pub struct RedisBackend<C> {
     client: C,
     prefix: String,
-    capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl<C: RedisClient> RedisBackend<C> {
@@ -297,7 +297,7 @@ impl<C: RedisClient> RedisBackend<C> {
         Ok(found.map(|(_, value)| value.trim().to_owned()))
     }
 
-    fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
+    pub(crate) fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.prefix.is_empty() {
             name.into()
         } else {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::{
     BackendError, Error, IntoResources, Lock, LockValue, Redlock, Vote, Votes,
-    chain::{Chain, Held},
+    ask::Ask,
+    chain::Held,
     claim::{Claim, UNKNOWN_TTL},
     clock::{Instant, after, sleep, timeout_at},
     quorum::Outcome,
     retry::backoff,
-    round::{Ask, Operation},
+    round::Operation,
 };
 
 /// The first and the longest pause before a node is asked once more to release what it may hold.
@@ -70,7 +70,9 @@ impl Lock {
         self.disarm();
         let awaited = |node: usize| matches!(asked.answer(node), Some(Ok(_)));
         let undone = |votes: &Votes| !votes.pending().any(awaited);
-        round.collect(deadline, |_, votes| undone(votes)).await;
+        round
+            .collect(deadline, true, |_, votes| undone(votes))
+            .await;
     }
 }
 
@@ -113,29 +115,54 @@ async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
 impl Ask {
     /// Releases one node: at once, and again behind what was still under way, so that nothing which lands
     /// late stays. Goes on in the background until that is certain.
-    pub(crate) async fn release(self, chain: Chain, runtime: Handle) -> Result<Vote, BackendError> {
-        if chain.is_under_way()
-            && let Ok(Vote::Granted) = self.release_once().await
-        {
+    pub(crate) async fn release(self) -> Result<Vote, BackendError> {
+        let is_behind = self.ballot.chain.held(self.node).is_none();
+        let first = self.release_once().await;
+        self.release_on(is_behind, first).await
+    }
+
+    /// What is left to do after the first answer, which came while what it follows was under way or not.
+    pub(crate) async fn release_on(
+        self,
+        is_behind: bool,
+        first: Result<Vote, BackendError>,
+    ) -> Result<Vote, BackendError> {
+        if is_behind && let Ok(Vote::Granted) = first {
             // All of it was there and is gone. If that was the acquire, it cannot land again; a healing
             // or an acquire that was healed meanwhile can.
-            if !chain.is_acquire_only() {
-                runtime.spawn(self.release_behind(chain).in_current_span());
+            if !self.ballot.chain.is_acquire_only() {
+                let runtime = self.ballot.runtime.clone();
+                runtime.spawn(self.release_behind().in_current_span());
             }
-            return Ok(Vote::Granted);
+            return first;
         }
-        let held = chain.ended().await;
-        let result = self.release_once().await;
+        let held = self.ballot.chain.ended(self.node).await;
+        let result = if is_behind {
+            self.release_once().await
+        } else {
+            first
+        };
         if !is_certain(held, &result) {
+            let runtime = self.ballot.runtime.clone();
             runtime.spawn(self.release_again(held).in_current_span());
         }
         result
     }
 
-    async fn release_behind(self, chain: Chain) {
-        let limit = self.cleanup.saturating_mul(2);
-        let held = timeout_at(after(Instant::now(), limit), chain.ended());
-        let held = held.await.unwrap_or(Held::Unknown);
+    /// Whether nothing is left to do after the first answer.
+    pub(crate) fn is_released(&self, is_behind: bool, first: &Result<Vote, BackendError>) -> bool {
+        let chain = &self.ballot.chain;
+        match chain.held(self.node) {
+            Some(held) if !is_behind => is_certain(held, first),
+            _ => matches!(first, Ok(Vote::Granted)) && chain.is_acquire_only(),
+        }
+    }
+
+    async fn release_behind(self) {
+        let limit = self.ballot.cleanup.saturating_mul(2);
+        let ended = self.ballot.chain.ended(self.node);
+        let held = timeout_at(after(Instant::now(), limit), ended).await;
+        let held = held.unwrap_or(Held::Unknown);
         if !is_certain(held, &self.release_once().await) {
             self.release_again(held).await;
         }
@@ -143,14 +170,14 @@ impl Ask {
 
     /// One release, for which half of the clean-up's time is enough.
     async fn release_once(&self) -> Result<Vote, BackendError> {
-        let deadline = after(Instant::now(), self.cleanup / 2);
-        timeout_at(deadline, self.send())
+        let deadline = after(Instant::now(), self.ballot.cleanup / 2);
+        timeout_at(deadline, self.send(Operation::Release))
             .await
             .unwrap_or_else(|_| Err(BackendError::timeout()))
     }
 
     async fn release_again(self, held: Held) {
-        let deadline = after(Instant::now(), self.cleanup);
+        let deadline = after(Instant::now(), self.ballot.cleanup);
         let repeated = async {
             for pause in backoff(PAUSES.0, PAUSES.1) {
                 sleep(pause).await;

@@ -15,7 +15,7 @@ use fred::{
     types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
 };
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Proposal, Resources, RestartGuard, Vote,
+    BackendError, Holder, LockBackend, LockValue, Proposal, Reply, Resources, RestartGuard, Vote,
     redis::{Capabilities, RedisBackend, same_slot},
 };
 
@@ -391,6 +391,21 @@ impl LockBackend for FredNode {
         } else {
             Ok(())
         }
+    }
+
+    /// Awaited instead, as fred has only futures.
+    fn begin_acquire(
+        &self,
+        _: &Resources,
+        _: &LockValue,
+        _: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        Err(reply)
+    }
+
+    fn begin_release(&self, _: &Resources, _: &LockValue, reply: Reply) -> Result<(), Reply> {
+        Err(reply)
     }
 }
 

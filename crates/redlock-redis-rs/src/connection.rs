@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 use redlock_core::{
     BackendError, BackendErrorKind, Probation, RestartGuard,
     redis::{Capabilities, RedisBackend, RedisClient, Reply, error_reply},
@@ -44,6 +44,20 @@ impl<C> ConnectionClient<C> {
 
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Ordering::SeqCst)
+    }
+
+    /// What an answer says that came in.
+    pub(crate) fn answered(&self, answer: RedisResult<Value>) -> Result<Reply, BackendError> {
+        self.answers.fetch_add(1, Ordering::SeqCst);
+        let answer = answer.and_then(Value::extract_error);
+        match answer.map_err(classify)? {
+            Value::Okay => Ok(Reply::Ok),
+            Value::Nil => Ok(Reply::Nil),
+            Value::Int(number) => Ok(Reply::Integer(number)),
+            Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
+            Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
+            other => Ok(Reply::Other(format!("{other:?}"))),
+        }
     }
 }
 
@@ -93,16 +107,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {}
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
     async fn query(&self, command: &Cmd) -> Result<Reply, BackendError> {
         let mut connection = self.connection.clone();
-        let answer = command.query_async(&mut connection).await;
-        self.answers.fetch_add(1, Ordering::SeqCst);
-        match answer.map_err(classify)? {
-            Value::Okay => Ok(Reply::Ok),
-            Value::Nil => Ok(Reply::Nil),
-            Value::Int(number) => Ok(Reply::Integer(number)),
-            Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
-            Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
-            other => Ok(Reply::Other(format!("{other:?}"))),
-        }
+        self.answered(connection.req_packed_command(command).await)
     }
 
     /// Whether the server answers a PING in this time.
@@ -150,10 +155,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
     }
 
     async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
-        let (name, arguments) = words.split_first().expect("a command");
-        let mut command = redis::cmd(name);
-        command.arg(arguments);
-        self.query(&command).await
+        self.query(&command(words)).await
     }
 }
 
@@ -161,6 +163,14 @@ impl<C> fmt::Debug for ConnectionClient<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionClient").finish_non_exhaustive()
     }
+}
+
+/// The command of these words.
+pub(crate) fn command(words: &[&str]) -> Cmd {
+    let length = words.iter().map(|word| word.len()).sum();
+    let mut command = Cmd::with_capacity(words.len(), length);
+    words.iter().for_each(|word| drop(command.arg(word)));
+    command
 }
 
 fn script_command(name: &str, script: &str, keys: &[Cow<'_, str>], args: &[&str]) -> Cmd {
@@ -202,7 +212,7 @@ pub fn has_code(error: &RedisError, code: &str) -> bool {
     error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(&wrapped))
 }
 
-fn is_noscript(error: &BackendError) -> bool {
+pub(crate) fn is_noscript(error: &BackendError) -> bool {
     let noscript = ErrorKind::Server(ServerErrorKind::NoScript);
     cause(error).is_some_and(|error| error.kind() == noscript)
 }

@@ -16,6 +16,7 @@ use redlock_core::BackendError;
 use crate::{
     connection::{cause, classify, condemns},
     node::Tls,
+    pipe::Pipe,
     slot::{Dial, Dialled},
     standalone::Standalone,
 };
@@ -143,14 +144,14 @@ pub(crate) struct Followed {
 
 #[async_trait]
 impl Dial for Followed {
-    type Connection = MultiplexedConnection;
+    type Connection = Pipe;
 
-    async fn dial(&self) -> Result<Dialled<MultiplexedConnection>, BackendError> {
+    async fn dial(&self) -> Result<Dialled<Pipe>, BackendError> {
         let info = self.follow.find().await?;
         let standalone = Standalone::new(info.clone(), self.tls.clone()).map_err(classify)?;
         let mut dialled = standalone.dial().await?;
         let server = Server {
-            connection: dialled.connection.clone(),
+            connection: dialled.connection.connection().clone(),
             info,
             tls: self.tls.clone(),
             key_prefix: self.key_prefix.clone(),

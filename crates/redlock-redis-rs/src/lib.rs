@@ -40,6 +40,7 @@ mod doubt;
 mod follow;
 mod line;
 mod node;
+mod pipe;
 #[cfg(feature = "deadpool")]
 mod pool;
 mod slot;

@@ -1,6 +1,7 @@
 //! One connection, and whether it is alive.
 
 use std::{
+    io,
     pin::pin,
     sync::{
         Arc,
@@ -9,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, BackendErrorKind, Probation, redis::RedisBackend};
+use redis::Cmd;
+use redlock_core::{
+    BackendError, BackendErrorKind, Probation,
+    redis::{RedisBackend, Reply},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -18,6 +23,7 @@ use tokio::{
 use crate::{
     connection::{ConnectionClient, Shareable},
     follow::Witness,
+    pipe::Pipe,
 };
 
 /// A connection with its protocol on top.
@@ -50,6 +56,8 @@ pub(crate) struct Standing {
     pub(crate) witness: Option<Arc<dyn Witness>>,
     /// Whether the server may have forgotten what it granted.
     pub(crate) probation: Option<Probation>,
+    /// The connection again, where it can send without a future.
+    pub(crate) pipe: Option<Pipe>,
 }
 
 /// In how many steps silence is found. A client that was starved itself finds its timers due and the
@@ -91,6 +99,42 @@ impl<C: Shareable> Line<C> {
             }
             () = silent => Err(BackendError::timeout()),
         }
+    }
+
+    /// Sends a command of which nobody awaits the reply, which is a timeout once the line has been silent for so
+    /// long. Nothing is sent where that cannot be done.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        silence: Duration,
+        command: Cmd,
+        done: impl FnOnce(Result<Reply, BackendError>) + Send + 'static,
+    ) {
+        let Some(pipe) = &self.standing.pipe else {
+            return;
+        };
+        self.waiting.fetch_add(1, SeqCst);
+        self.watch(silence);
+        let line = Arc::clone(self);
+        pipe.send(command, move |answer| {
+            let answer = line.backend.client().answered(answer);
+            line.owed.store(false, SeqCst);
+            line.waiting.fetch_sub(1, SeqCst);
+            done(answer);
+        });
+    }
+
+    pub(crate) const fn sends(&self) -> bool {
+        self.standing.pipe.is_some()
+    }
+
+    pub(crate) const fn is_on_probation(&self) -> bool {
+        self.standing.probation.is_some()
+    }
+
+    /// Whether a vote counts, by which something was `taken` or not, without anything to be examined.
+    pub(crate) fn counts(&self, taken: bool) -> bool {
+        let trusted = self.standing.witness.is_none() && !self.is_on_probation();
+        (trusted || !taken) && self.still_counts().is_ok()
     }
 
     /// Whether a vote that was just granted counts.
@@ -213,6 +257,9 @@ impl<C> Drop for Watch<C> {
         if ours.is_ok() && !self.idle {
             // The line is silent, or nobody watches it any more: whoever waits, waits in vain.
             self.line.silent.notify_waiters();
+            if let Some(pipe) = &self.line.standing.pipe {
+                pipe.give_up(&io::Error::from(io::ErrorKind::TimedOut).into());
+            }
         }
     }
 }

@@ -8,12 +8,15 @@ use redis::{
     aio::ConnectionLike,
 };
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Resources,
-    RestartGuard, Vote, forward_backend,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Reply,
+    Resources, RestartGuard, Vote, forward_backend,
+    redis::{self as protocol, Shortcut},
 };
 
+use tokio::runtime::Handle;
+
 use crate::{
-    connection::{Protocol, Shareable, condemns},
+    connection::{Protocol, Shareable, command, condemns, is_noscript},
     doubt::Doubts,
     follow::{Follow, Followed},
     line::{Line, Standing},
@@ -185,13 +188,14 @@ impl RedisNodeBuilder {
 
     /// The node over this source of connections.
     pub(crate) fn node<S: Source>(self, source: S, address: Option<String>) -> RedisNode {
-        RedisNode(Arc::new(Node {
+        let node = Node {
             name: self.name.or(address),
             response_timeout: self.response_timeout,
             max_ttl: self.protocol.guard.map(RestartGuard::max_ttl),
             source,
             doubts: Doubts::new(),
-        }))
+        };
+        RedisNode(Arc::new(Shared(Arc::new(node))))
     }
 }
 
@@ -200,10 +204,15 @@ impl RedisNodeBuilder {
 pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
     type Connection: Shareable;
     /// A connection in use; dropping it gives it back.
-    type Lease: Send + Sync;
+    type Lease: Send + Sync + 'static;
 
     /// A connection to send one operation on, in bounded time.
     async fn lease(&self) -> Result<Self::Lease, BackendError>;
+
+    /// A connection that is there already.
+    fn lease_now(&self) -> Option<Self::Lease> {
+        None
+    }
 
     fn line<'a>(&self, lease: &'a Self::Lease) -> &'a Arc<Line<Self::Connection>>;
 
@@ -236,6 +245,9 @@ enum Operation {
     Extend(Duration),
     Release,
 }
+
+/// Begins operations that outlive the call.
+struct Shared<S: Source>(Arc<Node<S>>);
 
 struct Node<S: Source> {
     name: Option<String>,
@@ -301,28 +313,52 @@ impl<S: Source> Node<S> {
         let vote = match answer {
             Ok(vote) => vote,
             Err(error) => {
-                if under_way.in_doubt && error.may_have_happened() {
-                    self.doubts.add(value, &line);
-                }
                 under_way.in_doubt = false;
-                if self.source.condemns(&error)
-                    && let Some(lease) = under_way.lease.take()
-                {
-                    self.source.discard(lease, &error);
+                if let Some(lease) = under_way.lease.take() {
+                    self.failed(operation, value, lease, &error);
                 }
                 return Err(error);
             }
         };
-        // A server that cannot write can still say no, but not to a SET.
-        let is_set = matches!(operation, Operation::Acquire(_, None)) && resources.len() == 1;
-        if vote == Vote::Granted || is_set {
-            self.source.useful();
+        let answer = self
+            .counted(operation, resources, value, &line, sent_at, vote)
+            .await;
+        under_way.in_doubt = false;
+        answer
+    }
+
+    /// An operation on this connection ended with this error.
+    fn failed(
+        &self,
+        operation: Operation,
+        value: &LockValue,
+        lease: S::Lease,
+        error: &BackendError,
+    ) {
+        if matches!(operation, Operation::Acquire(..)) && error.may_have_happened() {
+            self.doubts.add(value, self.source.line(&lease));
         }
+        if self.source.condemns(error) {
+            self.source.discard(lease, error);
+        }
+    }
+
+    /// The vote, if it counts.
+    async fn counted(
+        &self,
+        operation: Operation,
+        resources: &Resources,
+        value: &LockValue,
+        line: &Arc<Line<S::Connection>>,
+        sent_at: Instant,
+        vote: Vote,
+    ) -> Result<Vote, BackendError> {
+        self.useful(operation, resources, vote);
         let counts = match (vote, operation) {
             (Vote::Granted, Operation::Acquire(..) | Operation::Extend(_)) => line.confirm().await,
             _ => line.still_counts(),
         };
-        let answer = match (counts, operation) {
+        match (counts, operation) {
             // What a server grants on probation it holds all the same, and helps who holds it elsewhere.
             (Ok(()), Operation::Acquire(..) | Operation::Extend(_)) if vote == Vote::Granted => {
                 let fenced = matches!(operation, Operation::Acquire(_, Some(_)));
@@ -330,12 +366,19 @@ impl<S: Source> Node<S> {
             }
             (Ok(()), _) => Ok(vote),
             (Err(error), Operation::Acquire(..)) if vote == Vote::Granted => {
-                Err(self.take_back(&line, resources, value, error).await)
+                Err(self.take_back(line, resources, value, error).await)
             }
             (Err(error), _) => Err(error),
-        };
-        under_way.in_doubt = false;
-        answer
+        }
+    }
+
+    /// The connection has answered an operation with this vote.
+    fn useful(&self, operation: Operation, resources: &Resources, vote: Vote) {
+        // A server that cannot write can still say no, but not to a SET.
+        let is_set = matches!(operation, Operation::Acquire(_, None)) && resources.len() == 1;
+        if vote == Vote::Granted || is_set {
+            self.source.useful();
+        }
     }
 
     /// Releases what was granted but does not count, on the connection that granted it.
@@ -357,15 +400,116 @@ impl<S: Source> Node<S> {
     }
 }
 
+/// An operation under way that nobody awaits.
+struct Begun<S: Source> {
+    node: Arc<Node<S>>,
+    lease: S::Lease,
+    operation: Operation,
+    resources: Resources,
+    value: LockValue,
+    sent_at: Option<Instant>,
+    reply: Reply,
+}
+
+impl<S: Source> Shared<S> {
+    /// Has the command sent that does the operation, if there is a connection on which that is all.
+    fn begin(
+        &self,
+        operation: Operation,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        let Self(node) = self;
+        let lease = match node.source.lease_now() {
+            Some(lease) if node.source.line(&lease).sends() => lease,
+            _ => return Err(reply),
+        };
+        let line = Arc::clone(node.source.line(&lease));
+        let packed = |shortcut, words: &[&str]| (shortcut, command(words));
+        let packed = match operation {
+            Operation::Acquire(ttl, None) => {
+                line.backend.acquire_at_once(resources, value, ttl, packed)
+            }
+            Operation::Release => line.backend.release_at_once(resources, value, packed),
+            Operation::Acquire(..) | Operation::Extend(_) => None,
+        };
+        let Some((shortcut, command)) = packed else {
+            return Err(reply);
+        };
+        if let Operation::Release = operation {
+            node.doubts.release(resources, value, Some(&line));
+        }
+        let begun = Begun {
+            node: Arc::clone(node),
+            lease,
+            operation,
+            resources: resources.clone(),
+            value: value.clone(),
+            sent_at: line.is_on_probation().then(Instant::now),
+            reply,
+        };
+        line.send(node.response_timeout, command, move |answer| {
+            begun.answered(shortcut, answer);
+        });
+        Ok(())
+    }
+}
+
+impl<S: Source> Begun<S> {
+    fn answered(self, shortcut: Shortcut, answer: Result<protocol::Reply, BackendError>) {
+        let node = Arc::clone(&self.node);
+        let line = Arc::clone(node.source.line(&self.lease));
+        let vote = match answer {
+            Err(error) if is_noscript(&error) => Ok(None),
+            answer => line.backend.vote(shortcut, answer),
+        };
+        let is_acquire = matches!(self.operation, Operation::Acquire(..));
+        match vote {
+            Ok(Some(vote)) if line.counts(is_acquire && vote == Vote::Granted) => {
+                node.useful(self.operation, &self.resources, vote);
+                self.reply.answer(Ok(vote));
+            }
+            Ok(vote) => {
+                // Without a runtime nobody is left to be told.
+                if let Ok(runtime) = Handle::try_current() {
+                    runtime.spawn(self.go_on(vote));
+                }
+            }
+            Err(error) => {
+                node.failed(self.operation, &self.value, self.lease, &error);
+                self.reply.answer(Err(error));
+            }
+        }
+    }
+
+    /// Examines whether the vote counts, or gets one in another way.
+    async fn go_on(self, vote: Option<Vote>) {
+        let (node, operation) = (&self.node, self.operation);
+        let (resources, value) = (&self.resources, &self.value);
+        let answer = match vote {
+            Some(vote) => {
+                let line = node.source.line(&self.lease);
+                let sent_at = self.sent_at.unwrap_or_else(Instant::now);
+                let counted = node.counted(operation, resources, value, line, sent_at, vote);
+                counted.await
+            }
+            None => node.run(operation, resources, value).await,
+        };
+        self.reply.answer(answer);
+    }
+}
+
 #[async_trait]
-impl<S: Source> LockBackend for Node<S> {
+impl<S: Source> LockBackend for Shared<S> {
     async fn acquire(
         &self,
         resources: &Resources,
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.run(Operation::Acquire(ttl, None), resources, value)
+        self.0
+            .run(Operation::Acquire(ttl, None), resources, value)
             .await
     }
 
@@ -377,7 +521,7 @@ impl<S: Source> LockBackend for Node<S> {
         proposal: Proposal,
     ) -> Result<Vote, BackendError> {
         let operation = Operation::Acquire(ttl, Some(proposal));
-        self.run(operation, resources, value).await
+        self.0.run(operation, resources, value).await
     }
 
     fn supports_fencing(&self) -> bool {
@@ -385,7 +529,7 @@ impl<S: Source> LockBackend for Node<S> {
     }
 
     fn max_ttl(&self) -> Option<Duration> {
-        self.max_ttl
+        self.0.max_ttl
     }
 
     async fn release(
@@ -393,7 +537,7 @@ impl<S: Source> LockBackend for Node<S> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        self.run(Operation::Release, resources, value).await
+        self.0.run(Operation::Release, resources, value).await
     }
 
     async fn extend(
@@ -402,30 +546,50 @@ impl<S: Source> LockBackend for Node<S> {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.run(Operation::Extend(ttl), resources, value).await
+        self.0.run(Operation::Extend(ttl), resources, value).await
     }
 
     /// A replica can answer, too: that is no sign of a useful connection.
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
-        let lease = self.source.lease().await;
+        let Self(node) = self;
+        let lease = node.source.lease().await;
         let lease = lease.map_err(BackendError::not_executed)?;
-        let line = Arc::clone(self.source.line(&lease));
+        let line = Arc::clone(node.source.line(&lease));
         let sent = line.backend.inspect(resource);
-        let answer = line.answer(self.response_timeout, sent).await;
+        let answer = line.answer(node.response_timeout, sent).await;
         if let Err(error) = &answer
-            && self.source.condemns(error)
+            && node.source.condemns(error)
         {
-            self.source.discard(lease, error);
+            node.source.discard(lease, error);
         }
         answer
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
-        self.name.as_deref().map(Into::into)
+        self.0.name.as_deref().map(Into::into)
     }
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
-        self.source.check(resources)
+        self.0.source.check(resources)
+    }
+
+    fn begin_acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        self.begin(Operation::Acquire(ttl, None), resources, value, reply)
+    }
+
+    fn begin_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        self.begin(Operation::Release, resources, value, reply)
     }
 }
 
@@ -437,11 +601,11 @@ impl fmt::Debug for RedisNode {
     }
 }
 
-impl<S: Source> fmt::Debug for Node<S> {
+impl<S: Source> fmt::Debug for Shared<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNode")
-            .field("name", &self.name)
-            .field("state", &self.source)
+            .field("name", &self.0.name)
+            .field("state", &self.0.source)
             .finish_non_exhaustive()
     }
 }

@@ -206,6 +206,13 @@ impl<D: Dial> Source for Arc<Slot<D>> {
         dialled
     }
 
+    fn lease_now(&self) -> Option<Self::Lease> {
+        match &*self.state() {
+            State::Up(line) if !line.is_closed() => Some(Arc::clone(line)),
+            _ => None,
+        }
+    }
+
     fn line<'a>(&self, lease: &'a Self::Lease) -> &'a Arc<Line<D::Connection>> {
         lease
     }

@@ -18,6 +18,7 @@ use redlock_core::BackendError;
 use crate::{
     connection::classify,
     node::Tls,
+    pipe::Pipe,
     slot::{Dial, Dialled},
 };
 
@@ -66,11 +67,11 @@ impl Drop for Closed {
 
 #[async_trait]
 impl Dial for Standalone {
-    type Connection = MultiplexedConnection;
+    type Connection = Pipe;
 
     /// RESP3 tells when the server closes an idle connection, before a command is wasted on it. Servers
     /// and proxies refuse it in various ways, so that RESP2 is tried whenever it fails.
-    async fn dial(&self) -> Result<Dialled<MultiplexedConnection>, BackendError> {
+    async fn dial(&self) -> Result<Dialled<Pipe>, BackendError> {
         let closed = Arc::new(AtomicBool::new(false));
         let guard = Closed(Arc::clone(&closed));
         let watch = move |push: PushInfo| {
@@ -81,7 +82,7 @@ impl Dial for Standalone {
         };
         let config = AsyncConnectionConfig::new().set_push_sender(watch);
         match self.connect(ProtocolVersion::RESP3, config).await {
-            Ok(connection) => return Ok(Dialled::new(connection, closed)),
+            Ok(connection) => return Ok(piped(connection, closed)),
             Err(error)
                 if error.kind() == ErrorKind::AuthenticationFailed
                     || error.is_connection_refusal() =>
@@ -92,6 +93,13 @@ impl Dial for Standalone {
         }
         let resp2 = self.connect(ProtocolVersion::RESP2, AsyncConnectionConfig::new());
         let connection = resp2.await.map_err(classify)?;
-        Ok(Dialled::new(connection, Arc::default()))
+        Ok(piped(connection, Arc::default()))
     }
+}
+
+fn piped(connection: MultiplexedConnection, closed: Arc<AtomicBool>) -> Dialled<Pipe> {
+    let pipe = Pipe::new(connection);
+    let mut dialled = Dialled::new(pipe.clone(), closed);
+    dialled.standing.pipe = Some(pipe);
+    dialled
 }

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Resources,
-    Vote,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Reply,
+    Resources, Vote,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -375,5 +375,20 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
         self.inner.check(resources)
+    }
+
+    /// Awaited instead, with its faults.
+    fn begin_acquire(
+        &self,
+        _: &Resources,
+        _: &LockValue,
+        _: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        Err(reply)
+    }
+
+    fn begin_release(&self, _: &Resources, _: &LockValue, reply: Reply) -> Result<(), Reply> {
+        Err(reply)
     }
 }

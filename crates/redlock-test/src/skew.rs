@@ -3,7 +3,9 @@
 use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
-use redlock_core::{BackendError, Holder, LockBackend, LockValue, Proposal, Resources, Vote};
+use redlock_core::{
+    BackendError, Holder, LockBackend, LockValue, Proposal, Reply, Resources, Vote,
+};
 
 /// Wraps a backend so that the node's clock runs at another rate than the client's.
 ///
@@ -125,5 +127,25 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
         self.inner.check(resources)
+    }
+
+    fn begin_acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        let ttl = self.lasting(ttl);
+        self.inner.begin_acquire(resources, value, ttl, reply)
+    }
+
+    fn begin_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        self.inner.begin_release(resources, value, reply)
     }
 }

@@ -1,0 +1,196 @@
+//! The votes of one round, cast from wherever the answers come in.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+use tracing::Span;
+
+use crate::{
+    BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
+    chain::{Chain, Held},
+    clock::Instant,
+    quorum::{Outcome, Tally},
+    round::Operation,
+};
+
+/// What is asked of all nodes, and what they have said so far.
+pub(crate) struct Ballot {
+    pub(crate) redlock: Redlock,
+    pub(crate) resources: Resources,
+    pub(crate) value: LockValue,
+    pub(crate) operation: Operation,
+    /// What a release follows.
+    pub(crate) chain: Chain,
+    /// How long a failed release is repeated in the background.
+    pub(crate) cleanup: Duration,
+    /// How long an operation goes on in the background.
+    pub(crate) limit: Duration,
+    /// The longest ttl for which the lock was ever asked.
+    pub(crate) longest: Duration,
+    /// Whether the lock has been released or lost.
+    pub(crate) lock_ended: Arc<AtomicBool>,
+    /// Where clean-up runs, also when it is asked for outside of it.
+    pub(crate) runtime: Handle,
+    pub(crate) span: Span,
+    pub(crate) started: Instant,
+    pub(crate) count: Mutex<Count>,
+}
+
+/// The votes so far, and which nodes carry the value by them.
+pub(crate) struct Count {
+    tally: Tally,
+    /// Until they are handed out.
+    votes: Option<Votes>,
+    held: Box<[Option<Held>]>,
+    /// Waits for the votes, and whether for each of them.
+    round: Option<(Waker, bool)>,
+    /// Wait for operations to end.
+    behind: Vec<Waker>,
+}
+
+impl Count {
+    pub(crate) fn new(redlock: &Redlock) -> Self {
+        let nodes = &redlock.0.nodes;
+        Self {
+            tally: Tally::new(nodes.len()),
+            votes: Some(Votes::new(nodes.iter().map(|node| &node.name))),
+            held: vec![None; nodes.len()].into(),
+            round: None,
+            behind: Vec::new(),
+        }
+    }
+
+    fn cast(&mut self, node: usize, result: Result<Vote, BackendError>, took: Duration) {
+        let Some(votes) = &mut self.votes else {
+            return;
+        };
+        match &result {
+            Ok(Vote::Granted) => self.tally.grant(),
+            Ok(Vote::Refused) => self.tally.refuse(),
+            // An answer all the same.
+            Err(error) if error.kind() == BackendErrorKind::TokenRefused => self.tally.refuse(),
+            Err(_) => self.tally.fail(),
+        }
+        votes.cast(node, result, took);
+    }
+}
+
+impl Ballot {
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a node's answer, unless the votes have been handed out, and wakes the round once it may be decided.
+    pub(crate) fn cast(&self, node: usize, result: Result<Vote, BackendError>, took: Duration) {
+        let mut count = self.count();
+        count.cast(node, result, took);
+        let is_decided = count.tally.outcome().is_some();
+        let woken = count.round.take_if(|(_, each)| is_decided || *each);
+        drop(count);
+        if let Some((waker, _)) = woken {
+            waker.wake();
+        }
+    }
+
+    /// Ready when the votes are enough, or all are in. Polled again when an outcome is certain, and from then on,
+    /// or with `each`, upon every vote.
+    pub(crate) fn poll_votes(
+        &self,
+        context: &Context<'_>,
+        each: bool,
+        enough: impl Fn(&Tally, &Votes) -> bool,
+    ) -> Poll<()> {
+        let mut count = self.count();
+        let Some(votes) = &count.votes else {
+            return Poll::Ready(());
+        };
+        if enough(&count.tally, votes) || votes.pending().next().is_none() {
+            return Poll::Ready(());
+        }
+        match &mut count.round {
+            Some((waker, _)) => waker.clone_from(context.waker()),
+            none => *none = Some((context.waker().clone(), each)),
+        }
+        Poll::Pending
+    }
+
+    /// No votes are waited for while those are polled that cast them.
+    pub(crate) fn stop_waiting(&self) {
+        self.count().round = None;
+    }
+
+    /// Hands out the votes with their outcome. While that is not `decided`, the nodes that have not answered
+    /// have failed.
+    pub(crate) fn close(&self, decided: impl Fn(&Tally) -> bool) -> (Outcome, Votes) {
+        let mut count = self.count();
+        let late = || Err(BackendError::timeout());
+        let pending = count.votes.iter().flat_map(Votes::pending);
+        let pending: Vec<_> = pending.collect();
+        let mut failed = 0;
+        let took = self.started.elapsed();
+        for node in &pending {
+            if decided(&count.tally) {
+                break;
+            }
+            count.cast(*node, late(), took);
+            failed += 1;
+        }
+        let outcome = count.tally.outcome().expect("all votes are cast");
+        let votes = count.votes.take().unwrap_or_else(|| Votes::new([]));
+        drop(count);
+        for node in &pending[..failed] {
+            let shared = &self.redlock.0;
+            shared.answered(*node, self.operation, &late(), took);
+        }
+        (outcome, votes)
+    }
+
+    /// Whether the node carries the value by this operation; `None` while it is under way.
+    pub(crate) fn held(&self, node: usize) -> Option<Held> {
+        self.count().held[node]
+    }
+
+    /// The same of all nodes.
+    pub(crate) fn all_held(&self) -> Option<Vec<Held>> {
+        self.count().held.iter().copied().collect()
+    }
+
+    /// Waits for the operation to end on this node.
+    pub(crate) async fn ended(&self, node: usize) -> Held {
+        poll_fn(|context| {
+            let mut count = self.count();
+            if let Some(held) = count.held[node] {
+                return Poll::Ready(held);
+            }
+            if !count.behind.iter().any(|it| it.will_wake(context.waker())) {
+                count.behind.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The operation has ended on this node.
+    pub(crate) fn end(&self, node: usize, held: Held) {
+        let mut count = self.count();
+        count.held[node].get_or_insert(held);
+        let behind = mem::take(&mut count.behind);
+        drop(count);
+        behind.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ballot")
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
+}
