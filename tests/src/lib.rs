@@ -1,5 +1,6 @@
 //! What the tests on real servers share, and the README, whose code is compiled and run as tests.
 
+pub mod begun;
 pub mod hostile;
 pub mod peers;
 

@@ -8,7 +8,7 @@ use redlock_test::{
     conformance::Subject,
     server::{Program, RedisCluster, RedisServer, SentinelConfig, SentinelGroup},
 };
-use tests::{fred_client, fred_pool, patient, patient_fred, pool_by, sentinels};
+use tests::{begun::Begun, fred_client, fred_pool, patient, patient_fred, pool_by, sentinels};
 
 /// One test of each clause for each driver; `$program` makes the server program.
 macro_rules! on {
@@ -27,6 +27,16 @@ macro_rules! on {
 
                 fn node() -> RedisNode {
                     patient().open(SERVER.url()).expect("a URL")
+                }
+
+                conformance!(Subject::new(node()).peer(node()));
+            }
+
+            mod begun {
+                use super::*;
+
+                fn node() -> Begun<RedisNode> {
+                    Begun(patient().open(SERVER.url()).expect("a URL"))
                 }
 
                 conformance!(Subject::new(node()).peer(node()));

@@ -121,7 +121,7 @@ impl Ballot {
         Poll::Pending
     }
 
-    /// No votes are waited for while those are polled that cast them.
+    /// Nobody waits for votes now.
     pub(crate) fn stop_waiting(&self) {
         self.count().round = None;
     }
@@ -131,23 +131,20 @@ impl Ballot {
     pub(crate) fn close(&self, decided: impl Fn(&Tally) -> bool) -> (Outcome, Votes) {
         let mut count = self.count();
         let late = || Err(BackendError::timeout());
-        let pending = count.votes.iter().flat_map(Votes::pending);
-        let pending: Vec<_> = pending.collect();
-        let mut failed = 0;
         let took = self.started.elapsed();
-        for node in &pending {
-            if decided(&count.tally) {
-                break;
-            }
-            count.cast(*node, late(), took);
-            failed += 1;
+        let mut failed = Vec::new();
+        while !decided(&count.tally) {
+            let next = count.votes.iter().flat_map(Votes::pending).next();
+            let Some(node) = next else { break };
+            count.cast(node, late(), took);
+            failed.push(node);
         }
         let outcome = count.tally.outcome().expect("all votes are cast");
         let votes = count.votes.take().unwrap_or_else(|| Votes::new([]));
         drop(count);
-        for node in &pending[..failed] {
+        for node in failed {
             let shared = &self.redlock.0;
-            shared.answered(*node, self.operation, &late(), took);
+            shared.answered(node, self.operation, &late(), took);
         }
         (outcome, votes)
     }
@@ -157,9 +154,17 @@ impl Ballot {
         self.count().held[node]
     }
 
-    /// The same of all nodes.
-    pub(crate) fn all_held(&self) -> Option<Vec<Held>> {
-        self.count().held.iter().copied().collect()
+    /// Adds what all nodes carry by this operation, if it has ended on all of them.
+    pub(crate) fn settle(&self, all: &mut Vec<Held>) -> bool {
+        let count = self.count();
+        let has_ended = count.held.iter().all(Option::is_some);
+        if has_ended {
+            all.resize(count.held.len(), Held::No);
+            for (held, ended) in all.iter_mut().zip(count.held.iter().flatten()) {
+                *held = (*held).max(*ended);
+            }
+        }
+        has_ended
     }
 
     /// Waits for the operation to end on this node.

@@ -14,20 +14,23 @@ pub(crate) enum Held {
 }
 
 /// The acquire and the extensions of one lock that are under way, on all nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Chain {
     under_way: Vec<Arc<Ballot>>,
-    /// By what has ended, on each node.
-    held: Box<[Held]>,
+    /// Whether all nodes carried it from the beginning.
+    before: Held,
+    /// By what has ended, on each node; empty if nothing has.
+    ended: Vec<Held>,
     /// Whether anything but the acquire was ever asked: that can set the value, too.
     extended: bool,
 }
 
 impl Chain {
-    pub(crate) fn new(nodes: usize, held: Held) -> Self {
+    pub(crate) const fn new(before: Held) -> Self {
         Self {
             under_way: Vec::new(),
-            held: vec![held; nodes].into(),
+            before,
+            ended: Vec::new(),
             extended: false,
         }
     }
@@ -42,8 +45,7 @@ impl Chain {
     /// What a release has to follow. From then on nothing is held any more.
     pub(crate) fn take(&mut self) -> Self {
         self.settle();
-        let nodes = self.held.len();
-        mem::replace(self, Self::new(nodes, Held::No))
+        mem::replace(self, Self::new(Held::No))
     }
 
     pub(crate) const fn is_acquire_only(&self) -> bool {
@@ -54,29 +56,26 @@ impl Chain {
     pub(crate) fn held(&self, node: usize) -> Option<Held> {
         let under_way = self.under_way.iter();
         let mut ended = under_way.map(|ballot| ballot.held(node));
-        ended.try_fold(self.held[node], |held, ended| Some(held.max(ended?)))
+        ended.try_fold(self.settled(node), |held, ended| Some(held.max(ended?)))
     }
 
     /// Waits for everything under way on this node.
     pub(crate) async fn ended(&self, node: usize) -> Held {
-        let mut held = self.held[node];
+        let mut held = self.settled(node);
         for ballot in &self.under_way {
             held = held.max(ballot.ended(node).await);
         }
         held
     }
 
+    fn settled(&self, node: usize) -> Held {
+        let ended = self.ended.get(node).copied();
+        ended.map_or(self.before, |ended| ended.max(self.before))
+    }
+
     /// Takes note of what has ended on all nodes.
     fn settle(&mut self) {
-        let held = &mut self.held;
-        self.under_way.retain(|ballot| {
-            let Some(ended) = ballot.all_held() else {
-                return true;
-            };
-            for (held, ended) in held.iter_mut().zip(ended) {
-                *held = (*held).max(ended);
-            }
-            false
-        });
+        let ended = &mut self.ended;
+        self.under_way.retain(|ballot| !ballot.settle(ended));
     }
 }

@@ -56,10 +56,7 @@ impl Claim {
             value,
             longest: Duration::ZERO,
             ended: Arc::default(),
-            chain: Chain::new(
-                redlock.0.nodes.len(),
-                if held { Held::Yes } else { Held::No },
-            ),
+            chain: Chain::new(if held { Held::Yes } else { Held::No }),
             runtime: Handle::current(),
         }
     }
@@ -72,7 +69,7 @@ impl Claim {
         if let Operation::Acquire(ttl, _) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
-        let mut chain = Chain::default();
+        let mut chain = Chain::new(Held::No);
         if let Operation::Release = operation {
             self.end();
             chain = self.chain.take();

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, mem, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, TryCurrentError};
 use tracing::Instrument;
 
 use crate::{
@@ -27,8 +27,8 @@ pub(crate) enum Operation {
 /// Dropping it loses nothing: what has not been answered goes on in the background.
 pub(crate) struct Round<F: Future<Output = Option<Refusal>> + Send + 'static> {
     ballot: Arc<Ballot>,
-    /// Those of them that have to be awaited.
-    under_way: FuturesUnordered<F>,
+    /// Those of them that have to be awaited, if there are any.
+    under_way: Option<FuturesUnordered<F>>,
     refusals: Vec<Refusal>,
 }
 
@@ -37,20 +37,29 @@ pub(crate) fn ask(
     ballot: &Arc<Ballot>,
 ) -> Round<impl Future<Output = Option<Refusal>> + Send + use<>> {
     // A lock may be dropped outside of its runtime.
-    let _entered = Handle::try_current()
-        .is_err()
-        .then(|| ballot.runtime.enter());
-    let nodes = 0..ballot.redlock.0.nodes.len();
-    let asks = nodes.map(|node| Ask {
-        ballot: Arc::clone(ballot),
-        node,
-    });
+    let outside = Handle::try_current().err();
+    let may_enter = outside
+        .as_ref()
+        .is_some_and(TryCurrentError::is_missing_context);
+    let _entered = may_enter.then(|| ballot.runtime.enter());
+    let may_begin = outside.is_none() || may_enter;
+    let mut under_way = None;
+    for node in 0..ballot.redlock.0.nodes.len() {
+        let ballot = Arc::clone(ballot);
+        let ask = Ask { ballot, node };
+        let awaited = if may_begin {
+            ask.begin().err()
+        } else {
+            Some(ask)
+        };
+        if let Some(ask) = awaited {
+            let under_way = under_way.get_or_insert_with(FuturesUnordered::new);
+            under_way.push(ask.vote());
+        }
+    }
     Round {
         ballot: Arc::clone(ballot),
-        under_way: asks
-            .filter_map(|ask| ask.begin().err())
-            .map(Ask::vote)
-            .collect(),
+        under_way,
         refusals: Vec::new(),
     }
 }
@@ -67,10 +76,10 @@ impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
     ) {
         let mut expired = pin!(sleep_until(deadline));
         poll_fn(|context| {
-            if !self.under_way.is_empty() {
+            if let Some(under_way) = &mut self.under_way {
                 self.ballot.stop_waiting();
                 // All that is ready counts, and every operation is begun before the first one decides.
-                while let Poll::Ready(Some(refusal)) = self.under_way.poll_next_unpin(context) {
+                while let Poll::Ready(Some(refusal)) = under_way.poll_next_unpin(context) {
                     self.refusals.extend(refusal);
                 }
             }
@@ -99,7 +108,7 @@ impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
     /// After a quorum of true extensions: sets the keys again, in the background, on the nodes that refuse
     /// the extension. These votes never count.
     pub(crate) fn heal(mut self, valid_until: Instant) {
-        let mut under_way = mem::take(&mut self.under_way);
+        let mut under_way = self.under_way.take().unwrap_or_default();
         let heal = move |refusal: Refusal| refusal.heal(valid_until);
         let mut healing: FuturesUnordered<_> = mem::take(&mut self.refusals)
             .into_iter()
@@ -135,11 +144,12 @@ impl Ballot {
 
 impl<F: Future<Output = Option<Refusal>> + Send + 'static> Drop for Round<F> {
     fn drop(&mut self) {
+        self.ballot.stop_waiting();
         self.refusals.drain(..).for_each(Refusal::accept);
         // Only the plain operations move on: a task that held something which spawns when it is
         // dropped would spawn without end while a runtime shuts down.
-        let mut under_way = mem::take(&mut self.under_way);
-        if !under_way.is_empty() {
+        let under_way = self.under_way.take();
+        if let Some(mut under_way) = under_way.filter(|it| !it.is_empty()) {
             self.ballot.in_background(async move {
                 while let Some(refusal) = under_way.next().await {
                     refusal.into_iter().for_each(Refusal::accept);

@@ -16,11 +16,12 @@ impl LockValue {
     #[must_use]
     pub fn random() -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digits = rand::random::<[u8; 20]>()
-            .into_iter()
-            .flat_map(|byte| [byte >> 4, byte & 15])
-            .map(|nibble| char::from(DIGITS[usize::from(nibble)]));
-        Self(digits.collect::<String>().into())
+        let mut text = String::with_capacity(40);
+        for byte in rand::random::<[u8; 20]>() {
+            let digit = |nibble| char::from(DIGITS[usize::from(nibble)]);
+            text.extend([digit(byte >> 4), digit(byte & 15)]);
+        }
+        Self(text.into())
     }
 
     /// The text that stands on the nodes.

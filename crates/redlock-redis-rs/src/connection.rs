@@ -169,7 +169,9 @@ impl<C> fmt::Debug for ConnectionClient<C> {
 pub(crate) fn command(words: &[&str]) -> Cmd {
     let length = words.iter().map(|word| word.len()).sum();
     let mut command = Cmd::with_capacity(words.len(), length);
-    words.iter().for_each(|word| drop(command.arg(word)));
+    for word in words {
+        command.arg(word);
+    }
     command
 }
 

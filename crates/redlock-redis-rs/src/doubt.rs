@@ -55,7 +55,15 @@ impl<C: Shareable> Doubts<C> {
         value: &LockValue,
         present: Option<&Arc<Line<C>>>,
     ) {
-        let Some((line, _)) = self.table().lines.remove(value) else {
+        let mut table = self.table();
+        // Mostly there is none.
+        let line = if table.lines.is_empty() {
+            None
+        } else {
+            table.lines.remove(value)
+        };
+        drop(table);
+        let Some((line, _)) = line else {
             return;
         };
         if present.is_some_and(|present| Arc::ptr_eq(present, &line)) {
