@@ -157,10 +157,11 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Begins an [`acquire`](Self::acquire) that nobody awaits: it goes on by itself, and its answer goes to `reply`.
-    /// The same is due to it, in bounded time.
+    /// Begins an [`acquire`](Self::acquire) that nobody awaits: it goes on by itself, as the contract says, and its
+    /// answer goes to `reply` in bounded time.
     ///
-    /// Optional, and called on a tokio runtime: it spares what a future costs for every vote.
+    /// Optional, and called on a tokio runtime: it spares what a future costs for every vote. A wrapper that leaves
+    /// it out has everything awaited, also where the backend inside could begin.
     ///
     /// # Errors
     ///

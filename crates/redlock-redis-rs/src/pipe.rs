@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, task::unconstrained};
 
 /// So many requests may be under way before further commands are joined into one: a few for the time that the
 /// network takes, but the fewer they are, the less each command costs.
-const UNDER_WAY: usize = 4;
+const UNDER_WAY: usize = 2;
 
 /// A connection to which everything is written in the order of [`send`](Self::send).
 #[derive(Clone)]
@@ -96,9 +96,7 @@ impl Shared {
     /// Sends what waits as one request, unless it has to wait longer or somebody else is at it: one at a time, so
     /// that it is written in its order.
     fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
-        while !state.sending
-            && state.under_way.len() < under_way()
-            && !state.waiting.done.is_empty()
+        while !state.sending && state.under_way.len() < UNDER_WAY && !state.waiting.done.is_empty()
         {
             let Requests { commands, done } = mem::take(&mut state.waiting);
             let answers = request(self.connection.clone(), commands);
@@ -117,16 +115,6 @@ impl Shared {
             state = self.state();
         }
     }
-}
-
-fn under_way() -> usize {
-    static N: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
-        std::env::var("UNDER_WAY")
-            .ok()
-            .and_then(|it| it.parse().ok())
-            .unwrap_or(UNDER_WAY)
-    });
-    *N
 }
 
 fn request(mut connection: MultiplexedConnection, commands: Pipeline) -> Answers {
