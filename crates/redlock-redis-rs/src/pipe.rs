@@ -315,4 +315,20 @@ mod tests {
         assert_eq!(answer.unwrap().unwrap().unwrap(), Value::Int(last));
         drop(server);
     }
+
+    #[test]
+    fn nobody_waits_in_vain_when_the_runtime_ends_that_reads() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().expect("a runtime")
+        };
+        let (first, second) = (runtime(), runtime());
+        let (pipe, _server) = first.block_on(piped());
+        let asked: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
+        drop(first);
+        for answer in asked.into_iter().chain([ask(&pipe)]) {
+            let answer = second.block_on(async { timeout(Duration::from_secs(20), answer).await });
+            assert!(answer.unwrap().unwrap().is_err());
+        }
+    }
 }
