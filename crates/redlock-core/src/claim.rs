@@ -22,6 +22,26 @@ use crate::{
 /// Stands in for a ttl where only the value is known.
 pub(crate) const UNKNOWN_TTL: Duration = Duration::from_secs(10);
 
+/// Which nodes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    All,
+    /// This one, and the others if it grants.
+    First(usize),
+    Only(usize),
+    AllBut(usize),
+}
+
+impl Whom {
+    const fn includes(self, node: usize) -> bool {
+        match self {
+            Self::All | Self::First(_) => true,
+            Self::Only(one) => node == one,
+            Self::AllBut(one) => node != one,
+        }
+    }
+}
+
 pub(crate) struct Claim {
     pub(crate) redlock: Redlock,
     pub(crate) resources: Resources,
@@ -66,6 +86,15 @@ impl Claim {
         &mut self,
         operation: Operation,
     ) -> Round<impl Future<Output = Answer> + Send + use<>> {
+        self.ask_some(operation, Whom::All)
+    }
+
+    /// Asks these nodes at once.
+    pub(crate) fn ask_some(
+        &mut self,
+        operation: Operation,
+        whom: Whom,
+    ) -> Round<impl Future<Output = Answer> + Send + use<>> {
         if let Operation::Acquire(ttl, _) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
@@ -83,7 +112,9 @@ impl Claim {
             Operation::Release => cleanup.saturating_mul(2),
             Operation::Acquire(..) | Operation::Extend(_) => cleanup,
         };
-        let asks = self.chains.iter_mut().enumerate().map(|(node, chain)| {
+        let chains = self.chains.iter_mut().enumerate();
+        let asked = chains.filter(|(node, _)| whom.includes(*node));
+        let asks = asked.map(|(node, chain)| {
             let ask = Ask {
                 redlock: self.redlock.clone(),
                 node,

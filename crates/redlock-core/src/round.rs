@@ -159,7 +159,7 @@ pub(crate) struct Round<F: Future<Output = Answer> + Send + 'static> {
     pub(crate) limit: Duration,
     pub(crate) runtime: Handle,
     tally: Tally,
-    votes: Votes,
+    pub(crate) votes: Votes,
     refusals: Vec<Refusal>,
 }
 
@@ -231,7 +231,7 @@ impl<F: Future<Output = Answer> + Send + 'static> Round<F> {
         (outcome, mem::replace(&mut self.votes, Votes::new([])))
     }
 
-    fn cast(&mut self, node: usize, result: Result<Vote, BackendError>) {
+    pub(crate) fn cast(&mut self, node: usize, result: Result<Vote, BackendError>) {
         match &result {
             Ok(Vote::Granted) => self.tally.grant(),
             Ok(Vote::Refused) => self.tally.refuse(),

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use redlock_core::{BackendError, BackendErrorKind, Probation, redis::RedisBackend};
+use redlock_core::{
+    BackendError, BackendErrorKind, Place, Probation, Resources,
+    redis::{RedisBackend, RedisClient, Waiters},
+};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, OnceCell},
     time::{Instant, sleep, timeout},
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct Line<C> {
     /// without such a task.
     due: AtomicU64,
     silent: Notify,
+    /// Whether the server publishes to us.
+    listens: OnceCell<()>,
 }
 
 /// Whether what a connection says counts.
@@ -50,6 +55,8 @@ pub(crate) struct Standing {
     pub(crate) witness: Option<Arc<dyn Witness>>,
     /// Whether the server may have forgotten what it granted.
     pub(crate) probation: Option<Probation>,
+    /// Who hears what the server publishes, if it can tell on this connection.
+    pub(crate) waiters: Option<Arc<Waiters>>,
 }
 
 /// In how many steps silence is found. A client that was starved itself finds its timers due and the
@@ -66,6 +73,7 @@ impl<C: Shareable> Line<C> {
             opened: Instant::now(),
             due: AtomicU64::new(0),
             silent: Notify::new(),
+            listens: OnceCell::new(),
         })
     }
 
@@ -91,6 +99,34 @@ impl<C: Shareable> Line<C> {
             }
             () = silent => Err(BackendError::timeout()),
         }
+    }
+
+    /// Stands in line for these resources, where the server can tell on this connection whose turn it is.
+    pub(crate) async fn stand_in_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+        place: Place,
+    ) -> Result<Option<Duration>, BackendError> {
+        let Some(waiters) = &self.standing.waiters else {
+            let cause = "the server tells nothing on this connection, which takes RESP3";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+        };
+        let client = self.backend.client();
+        let listen = || async {
+            let subscribe = ["SUBSCRIBE", waiters.channel()];
+            client.command(&subscribe).await?;
+            // Tells of what others do who publish nothing. Not every server can, nor permits it.
+            let track = ["CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP"];
+            let _ = client.command(&track).await;
+            Ok(())
+        };
+        self.listens.get_or_try_init(listen).await?;
+        // For the command that follows, which the connection sends next.
+        let track = client.command(&["CLIENT", "CACHING", "YES"]);
+        let stand = self.backend.stand_in_line(resources, waiter, place);
+        let (_, left) = tokio::join!(biased; track, stand);
+        left
     }
 
     /// Whether a vote that was just granted counts.
