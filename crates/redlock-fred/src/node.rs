@@ -12,15 +12,20 @@ use fred::{
     clients::{Client, Pool},
     error::{Error, ErrorKind},
     interfaces::ClientLike,
-    types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
+    types::{
+        RespVersion,
+        config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
+    },
 };
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Proposal, Resources, RestartGuard, Vote,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Place, Proposal, Resources,
+    RestartGuard, Vote, Wake,
     redis::{Capabilities, RedisBackend, same_slot},
 };
 
 use crate::{
     doubt::Doubts,
+    ear::Waiting,
     line::{Guard, Line},
     link::Link,
     sender::Sender,
@@ -230,6 +235,21 @@ impl FredNodeBuilder {
             let cause = "fred keeps to a former master for too long for a restart guard; use redlock-sentinel";
             return Err(Error::new(ErrorKind::Config, cause));
         }
+        let waiting = (!template.is_clustered()).then(|| {
+            let config = Config {
+                version: RespVersion::RESP3,
+                ..template.client_config()
+            };
+            let ear = Client::new(
+                config,
+                None,
+                Some(template.connection_config().clone()),
+                None,
+            );
+            let link = Link::new(ear, self.connect_timeout);
+            let line = Line::new(link, self.response_timeout, None);
+            Waiting::new(line, &self.key_prefix, self.connect_timeout)
+        });
         let guard = self.guard.map(|restart| Guard {
             restart,
             key_prefix: self.key_prefix.clone(),
@@ -237,6 +257,7 @@ impl FredNodeBuilder {
         Ok(FredNode(Arc::new(Node {
             name: self.name.unwrap_or(address),
             key_prefix: self.key_prefix,
+            waiting,
             max_ttl: self.guard.map(RestartGuard::max_ttl),
             clustered: template.is_clustered(),
             capabilities: if self.scripts_only {
@@ -267,6 +288,8 @@ impl FredNodeBuilder {
 pub(crate) struct Node {
     name: String,
     key_prefix: String,
+    /// Not in a cluster.
+    waiting: Option<Waiting>,
     max_ttl: Option<Duration>,
     clustered: bool,
     capabilities: Capabilities,
@@ -277,9 +300,13 @@ pub(crate) struct Node {
 impl Node {
     /// For one operation.
     pub(crate) fn backend(&self) -> RedisBackend<Sender> {
-        RedisBackend::new(Sender::new(&self.line))
+        let backend = RedisBackend::new(Sender::new(&self.line))
             .key_prefix(&self.key_prefix)
-            .capabilities(self.capabilities.clone())
+            .capabilities(self.capabilities.clone());
+        match &self.waiting {
+            Some(waiting) => backend.waiters(Arc::clone(&waiting.waiters)),
+            None => backend,
+        }
     }
 }
 
@@ -379,6 +406,21 @@ impl LockBackend for FredNode {
 
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
         self.0.backend().inspect(resource).await
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        match &self.0.waiting {
+            Some(waiting) => waiting.wait(resources, place).await,
+            None => {
+                let cause = "the members of a cluster do not tell whose turn it is";
+                Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+            }
+        }
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        let waiting = self.0.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.waiters.is_awaited(resources))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

@@ -448,10 +448,12 @@ impl<S: Source> LockBackend for Node<S> {
             let cause = "a connection that is not the node's own tells nothing";
             return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
         };
-        let key = |name: &String| format!("{}{name}", waiting.key_prefix);
-        let keys = resources.iter().map(key).collect();
-        let ear = Arc::clone(&waiting.ear);
-        waiting.waiters.wait(ear, resources, keys, place).await
+        let Waiting {
+            waiters,
+            ear,
+            key_prefix,
+        } = waiting;
+        waiters.wait(ear, key_prefix, resources, place).await
     }
 
     fn is_awaited(&self, resources: &Resources) -> bool {

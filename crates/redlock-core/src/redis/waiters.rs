@@ -128,19 +128,20 @@ impl Waiters {
             && self.awaited().contains(resources, Instant::now())
     }
 
-    /// See [`LockBackend::wait`](crate::LockBackend::wait); `keys` are those of the resources.
+    /// See [`LockBackend::wait`](crate::LockBackend::wait); the resources' keys are their names behind the prefix.
     ///
     /// # Errors
     ///
     /// Those of [`Ear::stand_in_line`].
     pub async fn wait(
         self: &Arc<Self>,
-        ear: Arc<dyn Ear>,
+        ear: &Arc<dyn Ear>,
+        key_prefix: &str,
         resources: &Resources,
-        keys: Vec<String>,
         mut place: Place,
     ) -> Result<Wake, BackendError> {
-        let mut line = InLine::new(self, ear, resources, keys);
+        let keys = resources.iter().map(|name| format!("{key_prefix}{name}"));
+        let mut line = InLine::new(self, Arc::clone(ear), resources, keys.collect());
         let mut grace = backoff(GRACE.0, GRACE.1);
         loop {
             let Some(left) = line.stand(place).await? else {
