@@ -1,5 +1,7 @@
 //! Nodes whose fencing tokens are broken are found out by the clause that says so.
 
+mod common;
+
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -8,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use common::{Clause, assert_each_is_rejected};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use redlock_core::{
     BackendError, CLOCK_TOLERANCE, FencingToken, Instant, LockBackend, LockValue, MemoryBackend,
@@ -243,16 +246,6 @@ impl LockBackend for Broken {
     }
 }
 
-type Clause = (&'static str, fn(Subject) -> LocalBoxFuture<'static, ()>);
-
-macro_rules! clause {
-    ($clause:ident) => {
-        (stringify!($clause), |subject| {
-            conformance::$clause(subject).boxed_local()
-        })
-    };
-}
-
 /// The clause that must find out what is wrong.
 fn clause_against(wrong: Wrong) -> Clause {
     match wrong {
@@ -287,13 +280,7 @@ fn clause_against(wrong: Wrong) -> Clause {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_fencing_is_broken_is_rejected_by_the_clause_that_says_so() {
-    for wrong in ALL {
-        let (name, clause) = clause_against(wrong);
-        // The same node with nothing wrong passes: it is the fault that is found.
-        clause(Broken::subject(None)).await;
-        let verdict = AssertUnwindSafe(clause(Broken::subject(Some(wrong)))).catch_unwind();
-        assert!(verdict.await.is_err(), "{wrong:?} passes {name}");
-    }
+    assert_each_is_rejected(&ALL, clause_against, Broken::subject).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,8 +10,9 @@ use super::{LONG, PATIENCE, Party, SHORT, Subject, each, names, set, small_and_l
 impl Party {
     /// Whether the node has what is optional; says so if a test is skipped.
     async fn can_wait(&self) -> bool {
-        match self.0.wait(&set(names::<1>()), Place::Last).await {
-            Err(error) if error.kind() == BackendErrorKind::Unsupported => {
+        let free = set(names::<1>());
+        match timeout(PATIENCE, self.0.wait(&free, Place::Last)).await {
+            Ok(Err(error)) if error.kind() == BackendErrorKind::Unsupported => {
                 println!("skipped: the node cannot wait: {error}");
                 false
             }
