@@ -31,11 +31,12 @@ impl Ours {
 impl Contender for Ours {
     type Held = Lock;
 
-    async fn acquire(&self, resource: &str) -> Option<Lock> {
-        self.0.acquire(resource, TTL).await.ok()
+    async fn acquire(&self, resource: &str) -> Result<Lock, String> {
+        let acquired = self.0.acquire(resource, TTL).await;
+        acquired.map_err(|error| error.to_string())
     }
 
-    async fn release(&self, held: Lock) -> bool {
-        held.release().await.is_ok()
+    async fn release(&self, held: Lock) -> Result<(), String> {
+        held.release().await.map_err(|error| error.to_string())
     }
 }
