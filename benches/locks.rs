@@ -102,12 +102,12 @@ async fn quick() {
     let all = [&over_redis_rs[..], &over_fred].concat();
     let plan = [
         (5, &all[..], 7),
-        (3, &over_redis_rs[..3], 5),
-        (1, &over_redis_rs[..3], 5),
+        (3, &over_redis_rs[..3], 3),
+        (1, &over_redis_rs[..3], 3),
     ];
     for (nodes, contenders, rounds) in plan {
         for (workload, tasks) in [("A", 1), ("B", 64)] {
-            let load = Load::new(tasks, Duration::from_millis(120));
+            let load = Load::new(tasks, Duration::from_millis(100));
             let servers = &servers[..nodes];
             compare(&mut report, workload, servers, contenders, load, rounds).await;
         }
@@ -253,10 +253,8 @@ async fn cycles(which: &str, nodes: &str, tasks: &str, seconds: &str) {
     let load = Load::new(tasks.parse().expect("a number"), time);
     let round = runner.run(load).await;
     let (rate, cpu) = (round.rate(), round.cpu_micros());
-    println!(
-        "{which}: {rate:.0} cycles/s, {cpu:.1} µs CPU per cycle, {} failed",
-        round.failures.count
-    );
+    println!("{which}: {rate:.0} cycles/s, {cpu:.1} µs CPU per cycle");
+    round.failures.tell(which.name());
 }
 
 async fn contend(which: &str, resource: &str, hold: &str, urls: &[&str]) {

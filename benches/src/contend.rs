@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// For how long each holder keeps the lock.
-pub const HOLD: Duration = Duration::from_millis(5);
+const HOLD: Duration = Duration::from_millis(5);
 /// How long the last turns may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -149,8 +149,16 @@ fn judged(
     let handed = turns.windows(2).filter(|pair| pair[0].0 != pair[1].0);
     let took = handed.map(|pair| pair[1].1.granted.saturating_sub(pair[0].1.freeing));
     let hand_offs = sorted_millis(took);
-    let waits = sorted_millis(turns.iter().map(|(_, turn)| turn.granted - turn.asked));
-    let lasted = sorted_millis(turns.iter().map(|(_, turn)| turn.freed - turn.asked));
+    let waits = sorted_millis(
+        turns
+            .iter()
+            .map(|(_, turn)| turn.granted.saturating_sub(turn.asked)),
+    );
+    let lasted = sorted_millis(
+        turns
+            .iter()
+            .map(|(_, turn)| turn.freed.saturating_sub(turn.asked)),
+    );
     let longest_wait_ms = quantile(&waits, 1.0);
     Contention {
         contender: which.name(),
@@ -251,8 +259,8 @@ pub(crate) async fn contend<C: Contender>(
     let mut all = Turns::default();
     while shared_now() < until {
         let asked = shared_now();
-        let held = match contender.acquire(resource).await {
-            Ok(held) => held,
+        let lock = match contender.acquire(resource).await {
+            Ok(lock) => lock,
             Err(reason) => {
                 all.failures.add(reason);
                 continue;
@@ -261,7 +269,7 @@ pub(crate) async fn contend<C: Contender>(
         let granted = shared_now();
         sleep(hold).await;
         let freeing = shared_now();
-        if let Err(reason) = contender.release(held).await {
+        if let Err(reason) = contender.release(lock).await {
             all.failures.add(reason);
         }
         all.turns.push(Turn {
@@ -275,6 +283,7 @@ pub(crate) async fn contend<C: Contender>(
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "measurements as they were given")]
 mod tests {
     use super::*;
 

@@ -76,7 +76,8 @@ pub async fn kept(servers: &[RedisServer]) -> Kept {
     let (cpu, sent, start) = (cpu_time(), commands(servers), Instant::now());
     let (renewals, delay) = renewals(&redlock).await;
     let elapsed = start.elapsed().as_secs_f64();
-    let (cpu, sent) = (cpu_time() - cpu, commands(servers) - sent);
+    let cpu = cpu_time().saturating_sub(cpu);
+    let sent = commands(servers) - sent;
     let lost = kept.iter().filter(|lock| lock.is_lost()).count();
     let releases = stream::iter(kept).map(KeptLock::release);
     releases.buffer_unordered(100).for_each(async |_| ()).await;

@@ -155,7 +155,7 @@ impl<C: Contender> Runner for Measured<C> {
                 round.failures = Failures::sum([&round.failures, &failures]);
             }
             round.elapsed = start.elapsed();
-            round.cpu = cpu_time() - cpu;
+            round.cpu = cpu_time().saturating_sub(cpu);
             round
         }
         .boxed()
