@@ -21,10 +21,10 @@ impl Ours {
         Self::over((0..nodes).map(|_| MemoryBackend::new()))
     }
 
-    /// Patient, with the default delay.
+    /// Patient, with the default delay; who has not got a lock in the time that one lasts has failed.
     fn over<B: LockBackend>(nodes: impl Iterator<Item = B>) -> Self {
         let builder = Redlock::builder(nodes).retry_count(u32::MAX);
-        Self(builder.build().expect("distinct nodes"))
+        Self(builder.max_wait(TTL).build().expect("distinct nodes"))
     }
 }
 
