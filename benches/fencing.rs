@@ -28,7 +28,7 @@ async fn main() {
     }
     let near: Vec<_> = servers.iter().map(RedisServer::url).collect();
     let distant: Vec<_> = proxies.iter().map(Proxy::url).collect();
-    measure("on this machine", &near, 40).await;
+    measure("on this machine", &near, 20).await;
     measure("a millisecond away", &distant, 5).await;
 }
 

@@ -71,7 +71,7 @@ async fn full() {
     report.kept = Some(kept(&servers[..3]).await);
     for nodes in [5, 3, 1] {
         for (workload, tasks) in [("A", 1), ("B", 64)] {
-            let load = Load::new(tasks, Duration::from_millis(200));
+            let load = Load::new(tasks, Duration::from_millis(150));
             let servers = &servers[..nodes];
             compare(&mut report, workload, servers, &Which::ALL, load, 15).await;
         }
