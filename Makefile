@@ -1,7 +1,9 @@
 # make setup     install what the tests need
 # make test      all tests, on real servers
 # make lint      formatting, clippy on every feature alone, documentation, dependencies
-# make bench     the benches
+# make bench     the benches; tables and plots in benches/results
+# make bench-quick         ratios alone, in a minute once built
+# make bench-instructions  instructions per cycle, by valgrind
 #
 # More of what the tests do in small:
 # make model     every configuration of the model, one line each; MODEL=large: larger ones, MODEL=name: with its steps
@@ -16,7 +18,7 @@ FROM = 0
 MINUTES = 3
 CASES = 100000
 
-.PHONY: setup test lint bench model simulate mutants chaos chaos-rslock fuzz
+.PHONY: setup test lint bench bench-quick bench-instructions model simulate mutants chaos chaos-rslock fuzz
 
 setup:
 	@.ci/setup
@@ -30,7 +32,13 @@ lint:
 	@.ci/lint
 
 bench: setup
-	cargo bench --workspace
+	cargo bench --workspace --bench '*'
+
+bench-quick:
+	@cargo bench --quiet --package benches --bench locks -- quick
+
+bench-instructions:
+	@cargo bench --quiet --package benches --bench locks -- instructions
 
 model:
 	cargo run --quiet --release --package redlock-model -- $(MODEL)
