@@ -9,11 +9,11 @@ fn every_test_that_a_chapter_names_is_there() {
         .expect("the workspace");
     let chapters = fs::read_dir(root.join("crates/redlock/src/guide")).expect("the guide");
     let chapters = chapters.map(|chapter| fs::read_to_string(chapter.expect("a file").path()));
-    let text: String = chapters
+    let guide: String = chapters
         .map(|chapter| chapter.expect("a chapter"))
         .collect();
     let mut named = 0;
-    for quoted in text.split('`').skip(1).step_by(2) {
+    for quoted in guide.split('`').skip(1).step_by(2) {
         let Some((file, test)) = quoted.split_once(".rs: ") else {
             continue;
         };

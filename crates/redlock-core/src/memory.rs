@@ -143,10 +143,8 @@ impl Keys {
     ) -> Option<Instant> {
         let now = Instant::now();
         let held = |name: &&String| {
-            self.map
-                .get(*name)
-                .filter(|key| now < key.expires)
-                .is_some()
+            let key = self.map.get(*name);
+            key.is_some_and(|key| now < key.expires)
         };
         if let Some(name) = resources.iter().find(held) {
             self.lines

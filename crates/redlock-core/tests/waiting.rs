@@ -19,8 +19,8 @@ use tokio::{
 /// More than a hint takes, and much less than any delay between attempts.
 const AT_ONCE: Duration = ms(10);
 
-fn seldom() -> iter::Take<iter::Repeat<Duration>> {
-    iter::repeat(Duration::from_secs(1000)).take(3)
+fn seldom() -> iter::RepeatN<Duration> {
+    iter::repeat_n(Duration::from_secs(1000), 3)
 }
 
 /// Has the nodes tell nothing, so that only polling helps.
@@ -299,14 +299,15 @@ async fn no_wake_up_is_ever_lost_though_hints_are() {
                 3 => node.once(Operation::Wait, late(dice(300) as u64)),
                 _ => node.heal(),
             }
-            match timeout(2 * delay + ms(100), granted.recv()).await {
-                Ok(Some(at)) => last = at,
-                Ok(None) => break,
-                Err(_) => panic!(
+            let next = timeout(2 * delay + ms(100), granted.recv()).await;
+            let Ok(next) = next else {
+                panic!(
                     "seed {seed}: free for {:?}, and nobody has it",
                     last.elapsed()
-                ),
-            }
+                );
+            };
+            let Some(at) = next else { break };
+            last = at;
         }
         for waiting in waiting {
             waiting.await.unwrap();

@@ -246,9 +246,9 @@ impl FredNodeBuilder {
                 Some(template.connection_config().clone()),
                 None,
             );
-            let link = Link::new(ear, self.connect_timeout);
-            let line = Line::new(link, self.response_timeout, None);
-            Waiting::new(line, &self.key_prefix, self.connect_timeout)
+            let ear = Link::new(ear, self.connect_timeout);
+            let ear = Line::new(ear, self.response_timeout, None);
+            Waiting::new(ear, &self.key_prefix, self.connect_timeout)
         });
         let guard = self.guard.map(|restart| Guard {
             restart,
@@ -409,13 +409,11 @@ impl LockBackend for FredNode {
     }
 
     async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
-        match &self.0.waiting {
-            Some(waiting) => waiting.wait(resources, place).await,
-            None => {
-                let cause = "the members of a cluster do not tell whose turn it is";
-                Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
-            }
-        }
+        let Some(waiting) = &self.0.waiting else {
+            let cause = "the members of a cluster do not tell whose turn it is";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+        };
+        waiting.wait(resources, place).await
     }
 
     fn is_awaited(&self, resources: &Resources) -> bool {

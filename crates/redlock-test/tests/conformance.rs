@@ -5,7 +5,6 @@ mod common;
 use std::{
     borrow::Cow,
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -15,15 +14,11 @@ use std::{
 
 use async_trait::async_trait;
 use common::{Clause, assert_each_is_rejected, rejects};
-use futures_util::{FutureExt, future::LocalBoxFuture};
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, MemoryBackend,
     Resources, Vote,
 };
-use redlock_test::{
-    Fault, Faulty, Operation,
-    conformance::{self, Subject},
-};
+use redlock_test::{Fault, Faulty, Operation, conformance::Subject};
 use tokio::{task::yield_now, time::sleep};
 
 mod memory {

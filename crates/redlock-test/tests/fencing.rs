@@ -4,19 +4,17 @@ mod common;
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use common::{Clause, assert_each_is_rejected};
-use futures_util::{FutureExt, future::LocalBoxFuture};
 use redlock_core::{
     BackendError, CLOCK_TOLERANCE, FencingToken, Instant, LockBackend, LockValue, MemoryBackend,
     NextToken, Proposal, Resources, Vote,
 };
-use redlock_test::conformance::{self, Subject};
+use redlock_test::conformance::Subject;
 
 /// What is wrong with a node's fencing tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -153,7 +153,7 @@ pub async fn who_stops_waiting_is_in_nobodys_way(subject: Subject) {
             yield_now().await;
             us.release(&resources, &value).await;
         };
-        let (got, _) = tokio::join!(them.gets_in_time(&resources), release);
+        let (got, ()) = tokio::join!(them.gets_in_time(&resources), release);
         assert!(
             got.is_some(),
             "clause 18: the turn went to one that has left"
