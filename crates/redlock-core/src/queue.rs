@@ -219,6 +219,8 @@ impl<'a> Waiter<'a> {
         let lining_up = self
             .lining_up
             .get_or_insert_with(|| Box::pin(Arc::clone(&queue.head).lock_owned()));
+        // Not without end within no time, where there is no delay between attempts.
+        let until = until.max(after(Instant::now(), PAUSES.0));
         tokio::select! {
             biased;
             head = lining_up => {
