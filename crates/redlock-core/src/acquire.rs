@@ -359,6 +359,8 @@ impl Attempts<'_> {
         if let Last::Granted(_) = last {
             return last;
         }
+        // Others may be luckier meanwhile.
+        waiter.step_back();
         sleep_until(end).await;
         self.make(Whom::All).await
     }

@@ -208,6 +208,19 @@ impl<'a> Waiter<'a> {
         );
     }
 
+    /// Stands in no line until the next [`wake`](Self::wake).
+    pub(crate) fn step_back(&mut self) {
+        self.hint = None;
+        self.lining_up = None;
+        let was_head = self.head.take().is_some();
+        if let Some(queue) = self.queue.take() {
+            if was_head {
+                queue.told.store(false, Ordering::Relaxed);
+            }
+            self.redlock.0.queues.leave(self.resources, queue);
+        }
+    }
+
     async fn come_to_the_head(&mut self, until: Instant) -> bool {
         if self.head.is_some() {
             return true;
@@ -282,11 +295,6 @@ impl<'a> Waiter<'a> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // Before the queue is left, so that nobody is missed who comes to the head.
-        self.lining_up = None;
-        self.head = None;
-        if let Some(queue) = self.queue.take() {
-            self.redlock.0.queues.leave(self.resources, queue);
-        }
+        self.step_back();
     }
 }

@@ -200,14 +200,14 @@ struct Script {
     sha1: LazyLock<String>,
 }
 
+/// A script in parts, the last of which is the script itself.
 macro_rules! script {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($part:literal),+) => {
         static $name: Script = Script {
-            source: include_str!($file),
+            source: concat!($(include_str!($part)),+),
             sha1: LazyLock::new(|| {
-                sha1_smol::Sha1::from(include_str!($file))
-                    .digest()
-                    .to_string()
+                let source = concat!($(include_str!($part)),+);
+                sha1_smol::Sha1::from(source).digest().to_string()
             }),
         };
     };
@@ -215,11 +215,11 @@ macro_rules! script {
 
 script!(ACQUIRE, "lua/acquire.lua");
 script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
-script!(RELEASE, "lua/release.lua");
+script!(RELEASE, "lua/pass_on.lua", "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
 script!(WAIT, "lua/wait.lua");
-script!(LEAVE, "lua/leave.lua");
+script!(LEAVE, "lua/pass_on.lua", "lua/leave.lua");
 
 /// Where a server is remembered that has been seen, behind the key prefix.
 const MARKER: &str = "redlock:guard";

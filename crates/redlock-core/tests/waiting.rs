@@ -336,3 +336,40 @@ async fn the_memory_node_keeps_a_turn_for_whom_it_was_given_to_for_a_while() {
     assert_eq!(start.elapsed(), redlock_core::TURN);
     assert!(!node.is_awaited(&a), "the turn is over");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_an_outage_does_not_hold_up_those_behind() {
+    let nodes = nodes(3);
+    let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    let process = redlock(&nodes);
+    let first = tokio::spawn({
+        let process = process.clone();
+        async move {
+            process
+                .acquire_with_retry("a", TTL, seldom())
+                .await
+                .map(drop)
+        }
+    });
+    sleep(ms(500)).await;
+    let second = tokio::spawn(async move {
+        let often = iter::repeat(ms(200));
+        process.acquire_with_retry("a", TTL, often).await.map(drop)
+    });
+    sleep(ms(500)).await;
+    for node in &nodes[..2] {
+        node.on(
+            Operation::Acquire,
+            Fault::Fail(BackendErrorKind::Unreachable),
+        );
+    }
+    held.release().await.unwrap();
+    sleep(ms(1_000)).await;
+    nodes.iter().for_each(Node::heal);
+    timeout(ms(500), second)
+        .await
+        .expect("it tries again")
+        .unwrap()
+        .unwrap();
+    first.abort();
+}

@@ -5,17 +5,7 @@ for _, key in ipairs(KEYS) do
   redis.call('LREM', line, 0, ARGV[1])
   local head = redis.call('LINDEX', line, 0)
   if head and string.match(head, '^%d+ (.+)$') == ARGV[1] and redis.call('EXISTS', key) == 0 then
-    redis.call('LPOP', line)
-    local next = redis.call('LPOP', line)
-    while next do
-      local channel, ticket = string.match(next, '^(redlock:wake:%S+) (%d+)$')
-      if channel and redis.call('PUBLISH', channel, ticket) > 0 then
-        local time = redis.call('TIME')
-        redis.call('LPUSH', line, time[1] * 1000 + math.floor(time[2] / 1000) .. ' ' .. next)
-        break
-      end
-      next = redis.call('LPOP', line)
-    end
+    pass_on(line)
   end
 end
 return 1

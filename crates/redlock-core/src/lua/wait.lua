@@ -2,10 +2,6 @@
 -- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last"; for how
 -- many milliseconds a turn is kept.
 -- Returns for how many milliseconds there is nothing to try, -1 if that is not known, or -2 if there is.
-local function leave(line)
-  redis.call('LREM', line, 0, ARGV[1])
-end
-
 -- When the turn was given, and to whom.
 local function turn(line)
   local head = redis.call('LINDEX', line, 0)
@@ -14,14 +10,18 @@ local function turn(line)
   end
 end
 
-local function stand(line, left)
-  local waits = redis.call('LRANGE', line, 0, -1)
-  for _, other in ipairs(waits) do
+local function stands(line)
+  for _, other in ipairs(redis.call('LRANGE', line, 0, -1)) do
     if other == ARGV[1] then
-      return
+      return true
     end
   end
-  if ARGV[2] == 'first' then
+end
+
+local function stand(line, left)
+  if stands(line) then
+    -- It keeps its place.
+  elseif ARGV[2] == 'first' then
     if turn(line) then
       redis.call('LPOP', line)
     end
@@ -49,6 +49,6 @@ for _, key in ipairs(KEYS) do
     stand(line, left)
     return left
   end
-  leave(line)
+  redis.call('LREM', line, 0, ARGV[1])
 end
 return -2
