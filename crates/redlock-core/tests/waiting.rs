@@ -24,9 +24,9 @@ fn seldom() -> iter::RepeatN<Duration> {
 }
 
 /// Has the nodes tell nothing, so that only polling helps.
-fn silence(nodes: &[Node]) {
+fn silence(nodes: &[Node], fault: Fault) {
     for node in nodes {
-        node.on(Operation::Wait, Fault::Refuse);
+        node.on(Operation::Wait, fault);
     }
 }
 
@@ -78,6 +78,13 @@ async fn a_lease_that_ends_is_followed_by_the_next_grant_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_come_in_turn_whichever_process_they_are_in() {
+    // Also when each has made some attempts meanwhile.
+    for delay in [ms(1_000_000), ms(300)] {
+        come_in_turn(delay).await;
+    }
+}
+
+async fn come_in_turn(delay: Duration) {
     let nodes = nodes(5);
     let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
     let (order, mut granted) = mpsc::unbounded_channel();
@@ -85,7 +92,9 @@ async fn those_who_wait_come_in_turn_whichever_process_they_are_in() {
     for number in 0..6 {
         let (process, order) = (redlock(&nodes), order.clone());
         waiting.push(tokio::spawn(async move {
-            let lock = process.acquire_with_retry("a", TTL, seldom()).await;
+            let lock = process
+                .acquire_with_retry("a", TTL, iter::repeat(delay))
+                .await;
             let lock = lock.expect("its turn comes");
             order.send(number).unwrap();
             sleep(ms(100)).await;
@@ -93,6 +102,7 @@ async fn those_who_wait_come_in_turn_whichever_process_they_are_in() {
         }));
         sleep(ms(20)).await;
     }
+    sleep(ms(1_500)).await;
     let released = Instant::now();
     held.release().await.unwrap();
     for waiting in waiting {
@@ -214,8 +224,14 @@ async fn who_gives_up_waiting_is_in_nobodys_way() {
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_told_attempts_are_made_as_the_settings_say() {
+    for fault in [Fault::Refuse, Fault::Fail(BackendErrorKind::Unreachable)] {
+        polls(fault).await;
+    }
+}
+
+async fn polls(fault: Fault) {
     let nodes = nodes(3);
-    silence(&nodes);
+    silence(&nodes, fault);
     let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
     let other = builder(&nodes)
         .retry_delay(ms(200))
@@ -372,4 +388,55 @@ async fn who_meets_an_outage_does_not_hold_up_those_behind() {
         .unwrap()
         .unwrap();
     first.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_told_nobody_waits_for_another_who_seldom_tries() {
+    let nodes = nodes(3);
+    silence(&nodes, Fault::Refuse);
+    let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    let process = redlock(&nodes);
+    let first = tokio::spawn({
+        let process = process.clone();
+        async move {
+            process
+                .acquire_with_retry("a", TTL, seldom())
+                .await
+                .map(drop)
+        }
+    });
+    sleep(ms(500)).await;
+    held.release().await.unwrap();
+    let second = process.acquire_with_retry("a", TTL, iter::repeat(ms(200)));
+    let second = timeout(ms(500), second).await;
+    assert!(second.expect("it tries by itself").is_ok());
+    first.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_who_see_a_lease_end_one_gets_it_and_the_others_ask_one_node() {
+    let nodes = nodes(5);
+    let _ = redlock(&nodes)
+        .acquire("a", ms(2_000))
+        .await
+        .unwrap()
+        .leak();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let process = redlock(&nodes);
+            tokio::spawn(async move {
+                let lock = process.acquire_with_retry("a", TTL, seldom()).await;
+                lock.unwrap().leak()
+            })
+        })
+        .collect();
+    sleep(ms(1_900)).await;
+    let before = requests(&nodes, Operation::Acquire);
+    sleep(ms(200)).await;
+    let asked = requests(&nodes, Operation::Acquire) - before;
+    assert_eq!(waiting.iter().filter(|it| it.is_finished()).count(), 1);
+    assert!(asked <= 20 + 4, "{asked} requests");
+    for waiting in waiting {
+        waiting.abort();
+    }
 }
