@@ -335,7 +335,7 @@ impl Attempts<'_> {
         match attempt.instrument(span).await {
             Ok(lock) => Last::Granted(lock),
             Err(error) => match (whom, error.votes()) {
-                (Whom::First(_), Some(votes)) if votes.pending().count() > votes.nodes() / 2 => {
+                (Whom::First(_), Some(votes)) if votes.pending().count() + 1 == votes.nodes() => {
                     Last::Refused(error)
                 }
                 _ => Last::Failed(error),

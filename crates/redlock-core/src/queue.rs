@@ -25,6 +25,9 @@ use crate::{
 /// The first and the longest pause after a hint of which nothing came.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// After how many delays those behind a head try without it.
+const PATIENCE: u32 = 8;
+
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
 /// The queues of one process, by what is waited for.
@@ -99,6 +102,8 @@ pub(crate) struct Waiter<'a> {
     unsupported: HashSet<usize>,
     pauses: Box<dyn Iterator<Item = Duration> + Send + Sync>,
     pause: Option<Duration>,
+    /// How many have passed.
+    delays: u32,
 }
 
 impl<'a> Waiter<'a> {
@@ -116,6 +121,7 @@ impl<'a> Waiter<'a> {
             unsupported: HashSet::new(),
             pauses: Box::new(iter::empty()),
             pause: None,
+            delays: 0,
         }
     }
 
@@ -171,14 +177,20 @@ impl<'a> Waiter<'a> {
     }
 
     /// Whether to try when the time is up: the head does, and so does everybody where nobody is told when to.
-    pub(crate) fn polls(&self) -> bool {
+    ///
+    /// Now and then everybody does in any case: a head that nobody polls is told, and does nothing.
+    pub(crate) fn polls(&mut self) -> bool {
         let told = |queue: &Arc<Queue>| queue.told.load(Ordering::Relaxed);
-        self.head.is_some() || !self.queue.as_ref().is_some_and(told)
+        self.delays += 1;
+        self.head.is_some()
+            || !self.queue.as_ref().is_some_and(told)
+            || self.delays.is_multiple_of(PATIENCE)
     }
 
     /// Whom to ask now. One node first where others may try as well, so that their votes do not split.
     pub(crate) fn whom(&self, wake: Wake) -> Whom {
         match (wake, &self.hint) {
+            _ if self.redlock.0.nodes.len() == 1 => Whom::All,
             (Wake::Turn, _) => Whom::All,
             (Wake::Free, Some((node, _))) => Whom::First(*node),
             (Wake::Free, None) => self.candidate().map_or(Whom::All, Whom::First),

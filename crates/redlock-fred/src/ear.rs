@@ -13,7 +13,7 @@ use redlock_core::{
     BackendError, BackendErrorKind, Place, Resources, Wake,
     redis::{Ear, RedisBackend, Waiters},
 };
-use tokio::time::timeout;
+use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use crate::{line::Line, link::Up, sender::Sender};
 
@@ -78,9 +78,11 @@ impl Hearing {
             Err(_) => return Err(BackendError::timeout()),
         }
         tokio::spawn(async move {
-            while let Ok(message) = messages.recv().await {
-                if let Some(ticket) = message.value.as_bytes() {
-                    waiters.told(ticket);
+            loop {
+                match messages.recv().await {
+                    Ok(message) => waiters.told(message.value.as_bytes().unwrap_or_default()),
+                    Err(RecvError::Lagged(_)) => waiters.interrupted(),
+                    Err(RecvError::Closed) => break,
                 }
             }
             waiters.interrupted();

@@ -235,7 +235,8 @@ impl FredNodeBuilder {
             let cause = "fred keeps to a former master for too long for a restart guard; use redlock-sentinel";
             return Err(Error::new(ErrorKind::Config, cause));
         }
-        let waiting = (!template.is_clustered()).then(|| {
+        let can_wait = !template.is_clustered() && !self.scripts_only;
+        let waiting = can_wait.then(|| {
             let config = Config {
                 version: RespVersion::RESP3,
                 ..template.client_config()
@@ -288,7 +289,7 @@ impl FredNodeBuilder {
 pub(crate) struct Node {
     name: String,
     key_prefix: String,
-    /// Not in a cluster.
+    /// Not in a cluster, nor where scripts are all that may be sent.
     waiting: Option<Waiting>,
     max_ttl: Option<Duration>,
     clustered: bool,
@@ -410,7 +411,8 @@ impl LockBackend for FredNode {
 
     async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
         let Some(waiting) = &self.0.waiting else {
-            let cause = "the members of a cluster do not tell whose turn it is";
+            let cause =
+                "a cluster, or a proxy that takes scripts only, does not tell whose turn it is";
             return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
         };
         waiting.wait(resources, place).await

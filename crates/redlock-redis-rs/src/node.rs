@@ -199,7 +199,9 @@ impl RedisNodeBuilder {
             slot: Arc::clone(&slot),
             response_timeout: self.response_timeout,
         };
-        let waiting = self.protocol.waiters.clone().map(|waiters| Waiting {
+        let waiters = self.protocol.waiters.clone();
+        let waiters = waiters.filter(|_| !self.protocol.scripts_only);
+        let waiting = waiters.map(|waiters| Waiting {
             waiters,
             ear: Arc::new(ear),
             key_prefix: self.protocol.key_prefix.clone(),
@@ -445,7 +447,7 @@ impl<S: Source> LockBackend for Node<S> {
 
     async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
         let Some(waiting) = &self.waiting else {
-            let cause = "a connection that is not the node's own tells nothing";
+            let cause = "nothing is told over a connection that is not the node's own, or takes scripts only";
             return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
         };
         let Waiting {

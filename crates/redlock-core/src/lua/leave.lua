@@ -4,7 +4,7 @@ for _, key in ipairs(KEYS) do
   local line = key .. ':redlock:line'
   redis.call('LREM', line, 0, ARGV[1])
   local head = redis.call('LINDEX', line, 0)
-  if head and string.match(head, '^%d+ (.+)$') == ARGV[1] and redis.call('EXISTS', key) == 0 then
+  if head and string.match(head, '^%d+ (.+)$') == ARGV[1] and redis.call('PTTL', key) == -2 then
     pass_on(line)
   end
 end

@@ -45,7 +45,8 @@ for _, key in ipairs(KEYS) do
   local line = key .. ':redlock:line'
   local given, whose = turn(line)
   local left = given and tonumber(given) + tonumber(ARGV[3]) - now or 0
-  if left > 0 and whose ~= ARGV[1] and ARGV[2] ~= 'first' then
+  -- A clock that was set back says nothing.
+  if left > 0 and left <= tonumber(ARGV[3]) and whose ~= ARGV[1] and ARGV[2] ~= 'first' then
     stand(line, left)
     return left
   end

@@ -238,9 +238,15 @@ impl InLine {
 
     async fn stand(&mut self, place: Place) -> Result<Option<Duration>, BackendError> {
         self.listed = true;
-        self.ear
-            .stand_in_line(&self.resources, &self.name, place)
-            .await
+        let stood = self.ear.stand_in_line(&self.resources, &self.name, place);
+        let stood = stood.await;
+        if stood
+            .as_ref()
+            .is_err_and(|error| !error.may_have_happened())
+        {
+            self.listed = false;
+        }
+        stood
     }
 }
 
