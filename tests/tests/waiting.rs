@@ -191,3 +191,20 @@ async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
         .await
         .expect("it is ours");
 }
+
+#[tokio::test]
+async fn a_release_is_whole_though_telling_of_it_is_forbidden_half_way() {
+    let servers = RedisServer::start_many(1);
+    let user = "ACL SETUSER limited on >secret ~* &* +@all -time";
+    let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
+    let limited = |url: &str| redis_rs(&url.replace("redis://", "redis://limited:secret@"));
+    let both = process(&servers, limited).acquire(["a", "b"], TTL).await;
+    let waits = waits(process(&servers, redis_rs), "a");
+    eventually_waiting(&servers, "a", 1).await;
+    both.expect("they are free")
+        .release()
+        .await
+        .expect("they are ours");
+    assert_eq!(servers[0].cli(&["EXISTS", "b"]).trim(), "0");
+    gets(waits).await.release().await.expect("it is ours");
+}
