@@ -32,7 +32,7 @@ lint:
 	@.ci/lint
 
 bench: setup
-	cargo bench --workspace
+	cargo bench --workspace --bench '*'
 
 bench-quick:
 	@cargo bench --quiet --package benches --bench locks -- quick

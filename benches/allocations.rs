@@ -1,40 +1,34 @@
-//! Allocations per cycle, and with `profile CONTENDER` where they are made.
+//! `allocations CONTENDER URL…` prints how many allocations a cycle takes; without URLs, on five servers of its own,
+//! it writes into `dhat-heap.json` where they are made.
 //!
 //! An executable of its own, as counting them makes them slower.
 
 use std::{env, time::Duration};
 
-use benches::{contender::Which, rounds::Load, servers::urls};
+use benches::{contender::Which, rounds::Load, servers};
 use dhat::{Alloc, HeapStats, Profiler};
 use redlock_test::server::RedisServer;
 
 #[global_allocator]
 static ALLOC: Alloc = Alloc;
 
-const CYCLES: usize = 1_000;
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let args: Vec<_> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let one = args.iter().position(|arg| arg == "profile").map(|at| {
-        let which: Which = args[at + 1].parse().expect("a contender");
-        which
-    });
-    let servers = RedisServer::start_many(5);
-    for nodes in [5, 3, 1] {
-        let urls = urls(&servers[..nodes]);
-        let all = Which::ALL.into_iter().filter(|which| *which != Which::Node);
-        for which in all.filter(|which| one.is_none_or(|one| one == *which)) {
-            measure(which, &urls, one.is_some()).await;
-        }
-        if one.is_some() {
-            break;
-        }
+    let mut args = env::args().skip(1);
+    let which: Which = args.next().expect("a contender").parse().expect("its name");
+    let urls: Vec<_> = args.collect();
+    if urls.is_empty() {
+        let servers = RedisServer::start_many(5);
+        let _profiler = Profiler::new_heap();
+        measure(which, &servers::urls(&servers)).await;
+    } else {
+        let _profiler = Profiler::builder().testing().build();
+        measure(which, &urls).await;
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-async fn measure(which: Which, urls: &[String], profile: bool) {
+async fn measure(which: Which, urls: &[String]) {
     let load = |cycles| Load {
         tasks: 1,
         time: Duration::ZERO,
@@ -42,18 +36,8 @@ async fn measure(which: Which, urls: &[String], profile: bool) {
     };
     let runner = which.connect(urls).await;
     runner.run(load(100)).await;
-    let profiler = if profile {
-        Profiler::new_heap()
-    } else {
-        Profiler::builder().testing().build()
-    };
-    let round = runner.run(load(CYCLES)).await;
-    let stats = HeapStats::get();
-    drop(profiler);
-    println!(
-        "A n={} {which} {:.1} allocations, {:.0} bytes per cycle",
-        urls.len(),
-        stats.total_blocks as f64 / round.cycles as f64,
-        stats.total_bytes as f64 / round.cycles as f64
-    );
+    let before = HeapStats::get().total_blocks;
+    let round = runner.run(load(1_000)).await;
+    let allocations = HeapStats::get().total_blocks - before;
+    println!("{:.1}", allocations as f64 / round.cycles());
 }

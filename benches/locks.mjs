@@ -1,4 +1,4 @@
-// node-redlock as a contender: `locks.mjs rounds URL…` or `locks.mjs contend RESOURCE HOLD_MS URL…`
+// node-redlock as a contender: `locks.mjs rounds URL…` or `locks.mjs contend NAME RESOURCE HOLD_MS URL…`
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
@@ -9,48 +9,58 @@ const { default: Redis } = require("ioredis");
 
 const TTL = 10_000;
 const [mode, ...rest] = process.argv.slice(2);
-const [resource, hold] = mode === "contend" ? rest.splice(0, 2) : [];
+const [, resource, hold] = mode === "contend" ? rest.splice(0, 3) : [];
 const clients = rest.map((url) => new Redis(url));
 // Patient, with its default delay.
 const redlock = new Redlock(clients, { retryCount: -1 });
 redlock.on("error", () => {});
-const now = () => process.hrtime.bigint();
+// The clock of all processes, in nanoseconds.
+const now = () => Number(process.hrtime.bigint());
+const micros = (nanos) => Math.round(nanos / 1000);
 
-async function cycles(task, end, acquires) {
-  let failures = 0;
-  do {
-    const start = now();
-    const lock = await redlock.acquire([`bench:${task}`], TTL);
-    const took = now() - start;
-    await lock.release().then(
-      () => acquires.push(Number(took / 1000n)),
-      () => failures++,
-    );
-  } while (now() < end);
-  return failures;
+// What `work` does; undefined, and counted, if it fails.
+async function attempt(failures, work) {
+  try {
+    return await work();
+  } catch (error) {
+    failures.count++;
+    failures.first ??= String(error);
+  }
 }
 
 async function round(tasks, millis) {
-  const [start, cpu, acquires] = [now(), process.cpuUsage(), []];
-  const end = start + BigInt(millis) * 1_000_000n;
-  const failures = await Promise.all(Array.from({ length: tasks }, (_, task) => cycles(task, end, acquires)));
+  const [start, cpu, acquires_us, failures] = [now(), process.cpuUsage(), [], { count: 0 }];
+  const end = start + millis * 1e6;
+  const cycles = async (_, task) => {
+    do {
+      await attempt(failures, async () => {
+        const asked = now();
+        const lock = await redlock.acquire([`bench:${task}`], TTL);
+        const took = micros(now() - asked);
+        await lock.release();
+        acquires_us.push(took);
+      });
+    } while (now() < end);
+  };
+  await Promise.all(Array.from({ length: tasks }, cycles));
   const { user, system } = process.cpuUsage(cpu);
-  const failed = failures.reduce((a, b) => a + b, 0);
-  const median = acquires.sort((a, b) => a - b)[acquires.length >> 1] ?? 0;
-  console.log(acquires.length, failed, Number((now() - start) / 1000n), user + system, median);
+  return { acquires_us, failures, elapsed_us: micros(now() - start), cpu_us: user + system };
 }
 
-async function contend(from, end) {
+async function contend(from, until) {
+  const [turns, failures] = [[], { count: 0 }];
   while (now() < from) await setTimeout(1);
-  while (now() < end) {
+  while (now() < until) {
     const asked = now();
-    const lock = await redlock.acquire([resource], TTL);
+    const lock = await attempt(failures, () => redlock.acquire([resource], TTL));
+    if (!lock) continue;
     const granted = now();
     await setTimeout(Number(hold));
     const freeing = now();
-    await lock.release();
-    console.log(`${asked} ${granted} ${freeing} ${now()}`);
+    await attempt(failures, () => lock.release());
+    turns.push([asked, granted, freeing, now()]);
   }
+  return { turns, failures };
 }
 
 if (mode === "contend") {
@@ -58,11 +68,7 @@ if (mode === "contend") {
   console.log("ready");
 }
 for await (const line of createInterface({ input: process.stdin })) {
-  const [first, second] = line.split(" ");
-  if (mode === "rounds") await round(Number(first), Number(second));
-  else {
-    await contend(BigInt(first), BigInt(second));
-    break;
-  }
+  const numbers = line.split(" ").map(Number);
+  console.log(JSON.stringify(await (mode === "contend" ? contend : round)(...numbers)));
 }
 clients.forEach((client) => client.disconnect());

@@ -46,5 +46,11 @@ fn decisions(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(pure, decisions);
+criterion_group! {
+    name = pure;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = decisions
+}
 criterion_main!(pure);

@@ -10,11 +10,13 @@ mod rslock;
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::rounds::{Measured, Runner};
-pub use peer::peers;
 pub(crate) use peer::script;
 
 /// What every lock is taken for.
 pub const TTL: Duration = Duration::from_secs(10);
+
+/// Why the naive ones fail: they do not say more.
+const NO_QUORUM: &str = "no quorum granted";
 
 /// Frees a lock in a script, as all of them do.
 const RELEASE: &str =
@@ -25,11 +27,19 @@ pub trait Contender: Send + Sync + 'static {
     /// A lock that is held.
     type Held: Send;
 
-    /// Takes the lock, and waits for it if it can; `None` if it could not be had.
-    fn acquire(&self, resource: &str) -> impl Future<Output = Option<Self::Held>> + Send;
+    /// Takes the lock, and waits for it if it can.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be had.
+    fn acquire(&self, resource: &str) -> impl Future<Output = Result<Self::Held, String>> + Send;
 
-    /// Frees it; whether it was held until now.
-    fn release(&self, held: Self::Held) -> impl Future<Output = bool> + Send;
+    /// Frees it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known to have been held until now.
+    fn release(&self, held: Self::Held) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// The contenders by name.
@@ -84,7 +94,13 @@ impl Which {
     /// Whether what it needs is installed.
     #[must_use]
     pub fn is_available(self) -> bool {
-        self != Self::Node || peers().is_some()
+        self != Self::Node || peer::is_installed()
+    }
+
+    /// Whether the servers' own counts tell what it sends: not in memory, nor where a script sets.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        !matches!(self, Self::Memory | Self::Node)
     }
 
     /// Connects it to these servers.

@@ -1,22 +1,14 @@
 //! Workload D: what one node of five costs the others that is hung, killed, or slow.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use redlock_test::server::RedisServer;
+use redlock_test::{proxy::Proxy, server::RedisServer};
 use serde::Serialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::sleep;
 
 use crate::{
     contender::Which,
-    rounds::{Load, Runner},
+    rounds::{Failures, Load, Runner},
     servers::urls,
     stats::{Summary, quantile},
 };
@@ -37,13 +29,17 @@ pub struct Fault {
     pub healthy_ms: Summary,
     /// The median acquire with the fault.
     pub faulty_ms: Summary,
-    /// Of each round.
-    pub ratio: Summary,
-    /// How many locks could not be had.
-    pub failures: usize,
+    /// The one by the other in each round.
+    pub ratios: Vec<f64>,
+    /// Locks that could not be had, or were lost, while there was the fault.
+    pub failures: Failures,
 }
 
-/// Measures every fault in every round, another node's each time.
+/// Measures every fault in every round; another node is hung or killed each time.
+///
+/// # Panics
+///
+/// When there is no free port.
 pub async fn faults(
     servers: &mut [RedisServer],
     which: Which,
@@ -52,12 +48,13 @@ pub async fn faults(
 ) -> Vec<Fault> {
     let usual = urls(servers);
     let mut with_slow = usual.clone();
-    let slow = slow(servers[0].address()).await;
-    with_slow[0] = format!("redis://{slow}");
+    let slow = Proxy::start_distant(servers[0].address(), SLOW / 2).await;
+    let slow = slow.expect("a free port");
+    with_slow[0] = slow.url();
     let runner = which.connect(&usual).await;
     let slowed = which.connect(&with_slow).await;
     let names = ["hung", "killed", "slow"];
-    let (mut measured, mut failures) = (names.map(|_| Vec::new()), [0; 3]);
+    let (mut measured, mut failures) = (names.map(|_| Vec::new()), names.map(|_| Vec::new()));
     for round in 0..rounds {
         for (number, name) in names.into_iter().enumerate() {
             let server = &mut servers[round % usual.len()];
@@ -79,7 +76,7 @@ pub async fn faults(
             };
             sleep(RECOVERY).await;
             measured[number].push((healthy, faulty));
-            failures[number] += failed;
+            failures[number].push(failed);
         }
     }
     let judged = names.into_iter().zip(measured).zip(failures);
@@ -89,60 +86,20 @@ pub async fn faults(
             fault,
             healthy_ms: Summary::of(measured.iter().map(|(healthy, _)| *healthy)),
             faulty_ms: Summary::of(measured.iter().map(|(_, faulty)| *faulty)),
-            ratio: Summary::of(measured.iter().map(|(healthy, faulty)| faulty / healthy)),
-            failures,
+            ratios: measured
+                .iter()
+                .map(|(healthy, faulty)| faulty / healthy)
+                .collect(),
+            failures: Failures::sum(&failures),
         })
         .collect()
 }
 
-/// The median acquire in milliseconds, and how many failed.
-async fn median(runner: &dyn Runner, time: Duration) -> (f64, usize) {
+/// The median acquire in milliseconds, and what failed.
+async fn median(runner: &dyn Runner, time: Duration) -> (f64, Failures) {
     let round = runner.run(Load::new(1, time)).await;
     let millis = round.acquires.iter().map(|it| it.as_secs_f64() * 1e3);
     let mut sorted: Vec<_> = millis.collect();
     sorted.sort_unstable_by(f64::total_cmp);
     (quantile(&sorted, 0.5), round.failures)
-}
-
-/// Where the server answers later.
-async fn slow(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("a free port");
-    let address = listener.local_addr().expect("it listens");
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let Ok(server) = TcpStream::connect(server).await else {
-                continue;
-            };
-            let _ = server.set_nodelay(true).and(client.set_nodelay(true));
-            let (from_client, to_client) = client.into_split();
-            let (from_server, to_server) = server.into_split();
-            tokio::spawn(carry(from_client, to_server, Duration::ZERO));
-            tokio::spawn(carry(from_server, to_client, SLOW));
-        }
-    });
-    address
-}
-
-/// Carries what comes, each piece so much later.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
-    let (sender, mut pieces) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
-    let write = async {
-        while let Some((due, piece)) = pieces.recv().await {
-            sleep_until(due).await;
-            if to.write_all(&piece).await.is_err() {
-                return;
-            }
-        }
-    };
-    let read = async move {
-        let mut piece = vec![0; 1 << 16];
-        while let Ok(length @ 1..) = from.read(&mut piece).await {
-            let due = Instant::now() + delay;
-            if sender.send((due, piece[..length].to_vec())).is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(read, write);
 }

@@ -63,5 +63,5 @@ pub async fn count(which: &str, cycles: &str, urls: &[&str]) {
         cycles: cycles.parse().expect("a number"),
     };
     let round = which.connect(&urls).await.run(load).await;
-    assert_eq!(round.failures, 0);
+    assert_eq!(round.failures.count, 0);
 }

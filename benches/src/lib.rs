@@ -6,6 +6,7 @@ pub mod contender;
 pub mod cpu;
 pub mod fault;
 pub mod instructions;
+pub mod kept;
 pub mod plot;
 pub mod report;
 pub mod rounds;

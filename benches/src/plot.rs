@@ -4,7 +4,7 @@ use std::{error::Error, path::Path};
 
 use plotters::prelude::*;
 
-use crate::report::{Report, per_node};
+use crate::report::Report;
 
 const SIZE: (u32, u32) = (800, 420);
 const COLOURS: [RGBColor; 4] = [
@@ -91,7 +91,7 @@ fn lines(
 ) -> Result<(), Box<dyn Error>> {
     let all = report.growth.iter().filter(|it| it.workload == workload);
     let x = |nodes: usize, tasks: usize| if workload == "A" { nodes } else { tasks } as f64;
-    let points = all.map(|it| (it.contender, (x(it.nodes, it.tasks), per_node(it))));
+    let points = all.map(|it| (it.contender, (x(it.nodes, it.tasks), it.cpu_us_per_node())));
     let points: Vec<_> = points.collect();
     let (mut right, mut top) = (1.0_f64, 1.0_f64);
     for (_, (x, y)) in &points {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    contend::{Turn, contend},
+    contend::{Turns, contend},
     contender::{Contender, Which},
     cpu::cpu_time,
 };
@@ -40,31 +41,67 @@ impl Load {
 /// What one contender did in one round.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// How many locks were taken and freed.
-    pub cycles: usize,
-    /// How many could not be.
-    pub failures: usize,
+    /// How long each acquire took whose lock was freed again, and held until then.
+    pub acquires: Vec<Duration>,
+    /// The others.
+    pub failures: Failures,
     /// How long it took.
     pub elapsed: Duration,
     /// What the client's process computed meanwhile.
     pub cpu: Duration,
-    /// How long each acquire took.
-    pub acquires: Vec<Duration>,
 }
 
 impl Round {
-    /// Cycles per second.
+    /// How many locks were taken and freed.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    pub fn cycles(&self) -> f64 {
+        self.acquires.len() as f64
+    }
+
+    /// Cycles per second.
+    #[must_use]
     pub fn rate(&self) -> f64 {
-        self.cycles as f64 / self.elapsed.as_secs_f64()
+        self.cycles() / self.elapsed.as_secs_f64()
     }
 
     /// Microseconds of the client's processor per cycle.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn cpu_micros(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.cycles.max(1) as f64
+        self.cpu.as_secs_f64() * 1e6 / self.cycles()
+    }
+}
+
+/// Locks that could not be had, or were not held any more when they were freed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// Why the first was one.
+    pub first: Option<String>,
+}
+
+impl Failures {
+    pub(crate) fn add(&mut self, reason: String) {
+        self.count += 1;
+        self.first.get_or_insert(reason);
+    }
+
+    /// Of several.
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for failures in all {
+            sum.count += failures.count;
+            sum.first = sum.first.or_else(|| failures.first.clone());
+        }
+        sum
+    }
+
+    /// Shows them to whoever runs the benches.
+    pub fn tell(&self, of: &str) {
+        if let Some(first) = &self.first {
+            eprintln!("{of}: {} failed, the first: {first}", self.count);
+        }
     }
 }
 
@@ -82,7 +119,7 @@ pub trait Runner: Send + Sync {
         resource: &'a str,
         hold: Duration,
         times: [Duration; 2],
-    ) -> BoxFuture<'a, Vec<Turn>>;
+    ) -> BoxFuture<'a, Turns>;
 }
 
 /// A contender in this process.
@@ -114,12 +151,11 @@ impl<C: Contender> Runner for Measured<C> {
             let mut round = Round::default();
             for task in running {
                 let (acquires, failures) = task.await.expect("it does not panic");
-                round.cycles += acquires.len();
-                round.failures += failures;
                 round.acquires.extend(acquires);
+                round.failures = Failures::sum([&round.failures, &failures]);
             }
             round.elapsed = start.elapsed();
-            round.cpu = cpu_time() - cpu;
+            round.cpu = cpu_time().saturating_sub(cpu);
             round
         }
         .boxed()
@@ -130,34 +166,34 @@ impl<C: Contender> Runner for Measured<C> {
         resource: &'a str,
         hold: Duration,
         times: [Duration; 2],
-    ) -> BoxFuture<'a, Vec<Turn>> {
+    ) -> BoxFuture<'a, Turns> {
         contend(&*self.contender, resource, hold, times).boxed()
     }
 }
 
-/// Cycles for as long as there is load: how long their acquires took, and how many failed.
+/// Cycles for as long as there is load: how long their acquires took, and what failed.
 async fn cycles<C: Contender>(
     contender: Arc<C>,
     resource: String,
     start: Instant,
     load: Load,
-) -> (Vec<Duration>, usize) {
+) -> (Vec<Duration>, Failures) {
     let end = start + load.time;
-    let (mut acquires, mut failures) = (Vec::new(), 0);
+    let (mut acquires, mut failures) = (Vec::new(), Failures::default());
     loop {
         let start = Instant::now();
-        if start >= end && acquires.len() + failures >= load.cycles {
+        if start >= end && acquires.len() + failures.count >= load.cycles {
             return (acquires, failures);
         }
-        let Some(held) = contender.acquire(&resource).await else {
-            failures += 1;
-            continue;
-        };
-        let took = start.elapsed();
-        if contender.release(held).await {
-            acquires.push(took);
-        } else {
-            failures += 1;
+        match contender.acquire(&resource).await {
+            Ok(held) => {
+                let took = start.elapsed();
+                match contender.release(held).await {
+                    Ok(()) => acquires.push(took),
+                    Err(reason) => failures.add(reason),
+                }
+            }
+            Err(reason) => failures.add(reason),
         }
     }
 }

@@ -48,6 +48,7 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "measurements as they were given")]
 mod tests {
     use super::*;
 

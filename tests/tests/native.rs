@@ -31,8 +31,9 @@ async fn native_commands_are_used_where_the_server_has_them() {
         let lock = redlock.acquire("a", TTL).await.unwrap();
         lock.release().await.unwrap();
     }
-    assert_eq!(calls(&server, "delifeq") + calls(&server, "delex"), 10);
-    assert_eq!(scripts(&server), 0);
+    // Only a script tells those who wait.
+    assert_eq!(calls(&server, "delifeq") + calls(&server, "delex"), 0);
+    assert!(scripts(&server) >= 10);
     for _ in 0..10 {
         let lock = redlock.acquire(["a", "b"], TTL).await.unwrap();
         assert!(redlock.try_acquire("b", TTL).await.is_err());

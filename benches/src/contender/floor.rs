@@ -19,7 +19,7 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{Contender, RELEASE, TTL, quorum};
+use super::{Contender, NO_QUORUM, RELEASE, TTL, quorum};
 
 pub(super) struct Floor {
     nodes: Vec<Arc<Node>>,
@@ -61,7 +61,7 @@ impl Floor {
     }
 
     /// Asks all at once, until a quorum has granted or all have answered.
-    async fn ask(&self, words: &[&str]) -> bool {
+    async fn ask(&self, words: &[&str]) -> Result<(), String> {
         let request = packed(words);
         let round = Arc::new(Round {
             granted: AtomicUsize::new(0),
@@ -75,9 +75,9 @@ impl Floor {
         poll_fn(|context| {
             round.waker.register(context.waker());
             if round.granted.load(Acquire) >= quorum(round.nodes) {
-                Poll::Ready(true)
+                Poll::Ready(Ok(()))
             } else if round.answered.load(Acquire) == round.nodes {
-                Poll::Ready(false)
+                Poll::Ready(Err(NO_QUORUM.to_owned()))
             } else {
                 Poll::Pending
             }
@@ -174,15 +174,15 @@ fn packed(words: &[&str]) -> Vec<u8> {
 impl Contender for Floor {
     type Held = (String, LockValue);
 
-    async fn acquire(&self, resource: &str) -> Option<Self::Held> {
+    async fn acquire(&self, resource: &str) -> Result<Self::Held, String> {
         let value = LockValue::random();
         let ttl = TTL.as_millis().to_string();
         let words = ["SET", resource, value.as_str(), "NX", "PX", &ttl];
-        let granted = self.ask(&words).await;
-        granted.then(|| (resource.to_owned(), value))
+        self.ask(&words).await?;
+        Ok((resource.to_owned(), value))
     }
 
-    async fn release(&self, (resource, value): Self::Held) -> bool {
+    async fn release(&self, (resource, value): Self::Held) -> Result<(), String> {
         let words = ["EVALSHA", &self.release, "1", &resource, value.as_str()];
         self.ask(&words).await
     }

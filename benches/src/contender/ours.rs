@@ -21,21 +21,22 @@ impl Ours {
         Self::over((0..nodes).map(|_| MemoryBackend::new()))
     }
 
-    /// Patient, with the default delay.
+    /// Patient, with the default delay; who has not got a lock in the time that one lasts has failed.
     fn over<B: LockBackend>(nodes: impl Iterator<Item = B>) -> Self {
         let builder = Redlock::builder(nodes).retry_count(u32::MAX);
-        Self(builder.build().expect("distinct nodes"))
+        Self(builder.max_wait(TTL).build().expect("distinct nodes"))
     }
 }
 
 impl Contender for Ours {
     type Held = Lock;
 
-    async fn acquire(&self, resource: &str) -> Option<Lock> {
-        self.0.acquire(resource, TTL).await.ok()
+    async fn acquire(&self, resource: &str) -> Result<Lock, String> {
+        let acquired = self.0.acquire(resource, TTL).await;
+        acquired.map_err(|error| error.to_string())
     }
 
-    async fn release(&self, held: Lock) -> bool {
-        held.release().await.is_ok()
+    async fn release(&self, held: Lock) -> Result<(), String> {
+        held.release().await.map_err(|error| error.to_string())
     }
 }

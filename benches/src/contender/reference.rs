@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection, cmd};
 use redlock::LockValue;
 
-use super::{Contender, RELEASE, TTL, quorum};
+use super::{Contender, NO_QUORUM, RELEASE, TTL, quorum};
 
 /// So many commands may wait to be written: one that still waits at the quorum would never be.
 const BUFFER: usize = 32_768;
@@ -34,7 +34,7 @@ impl Reference {
     }
 
     /// Asks all at once, until a quorum has given this answer.
-    async fn ask(&self, command: &Cmd, wanted: &Value) -> bool {
+    async fn ask(&self, command: &Cmd, wanted: &Value) -> Result<(), String> {
         let ask = |node: &MultiplexedConnection| {
             let mut node = node.clone();
             async move { command.query_async::<Value>(&mut node).await }
@@ -44,26 +44,26 @@ impl Reference {
         while let Some(answer) = answers.next().await {
             missing -= usize::from(answer.is_ok_and(|answer| answer == *wanted));
             if missing == 0 {
-                return true;
+                return Ok(());
             }
         }
-        false
+        Err(NO_QUORUM.to_owned())
     }
 }
 
 impl Contender for Reference {
     type Held = (String, LockValue);
 
-    async fn acquire(&self, resource: &str) -> Option<Self::Held> {
+    async fn acquire(&self, resource: &str) -> Result<Self::Held, String> {
         let value = LockValue::random();
         let mut set = cmd("SET");
         set.arg(resource).arg(value.as_str()).arg("NX").arg("PX");
         set.arg(TTL.as_secs() * 1000);
-        let granted = self.ask(&set, &Value::Okay).await;
-        granted.then(|| (resource.to_owned(), value))
+        self.ask(&set, &Value::Okay).await?;
+        Ok((resource.to_owned(), value))
     }
 
-    async fn release(&self, (resource, value): Self::Held) -> bool {
+    async fn release(&self, (resource, value): Self::Held) -> Result<(), String> {
         let mut release = cmd("EVALSHA");
         release.arg(&self.release).arg(1);
         release.arg(resource).arg(value.as_str());

@@ -20,13 +20,14 @@ impl Rslock {
 impl Contender for Rslock {
     type Held = Lock;
 
-    async fn acquire(&self, resource: &str) -> Option<Lock> {
-        self.0.lock(resource, TTL).await.ok()
+    async fn acquire(&self, resource: &str) -> Result<Lock, String> {
+        let acquired = self.0.lock(resource, TTL).await;
+        acquired.map_err(|error| error.to_string())
     }
 
-    async fn release(&self, held: Lock) -> bool {
+    async fn release(&self, held: Lock) -> Result<(), String> {
         // It does not say what it found.
         held.release().await;
-        true
+        Ok(())
     }
 }

@@ -243,10 +243,11 @@ fn split(urls: &str) -> Vec<String> {
             }
             url.push_str(part);
         }
-        split.push(url.trim_end_matches(',').to_owned());
+        split.push(url);
     }
-    split.retain(|url| !url.is_empty());
-    split
+    let urls = split.iter().map(|url| url.trim_end_matches(','));
+    let urls = urls.filter(|url| !url.is_empty());
+    urls.map(str::to_owned).collect()
 }
 
 /// A message without what it quotes of the file, which may be a password.
@@ -283,6 +284,7 @@ mod tests {
             "redis-cluster://e,f:1",
         ];
         assert_eq!(split(urls), expected);
+        assert_eq!(split("redis://a,,redis://b,"), ["redis://a", "redis://b"]);
         assert!(split(" , ").is_empty());
     }
 

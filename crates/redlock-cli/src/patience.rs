@@ -52,13 +52,18 @@ impl Patience {
             biased;
             signal = signals.next() => {
                 let message = format!("{}: the wait was interrupted", quoted(resources));
-                return Err(Failure::signalled(signal.as_raw(), message));
+                Err(Failure::signalled(signal.as_raw(), message))
             }
-            outcome = self.attempts(redlock, resources, ttl) => outcome,
+            outcome = self.attempts(redlock, resources, ttl) => outcome.map_err(|error| {
+                Failure::lock(resources, &error).on_conflict(self.conflict_exit_code)
+            }),
             never = line.show(redlock, resources, self.wait) => match never {},
         };
+        if outcome.is_err() && !self.no_wait {
+            // Behind what takes us out of a node's line: it is done when this is answered.
+            let _ = redlock.inspect(&*resources[0]).await;
+        }
         outcome
-            .map_err(|error| Failure::lock(resources, &error).on_conflict(self.conflict_exit_code))
     }
 
     /// A limit holds for contention and for outages; without one an outage is not waited out.

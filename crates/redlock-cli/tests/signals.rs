@@ -52,6 +52,13 @@ fn until_it_waits(waiting: &mut Child) {
     );
 }
 
+/// Whether somebody waits at one of the servers.
+fn in_line(servers: &[RedisServer]) -> bool {
+    servers
+        .iter()
+        .any(|server| server.keys().contains(&"a:redlock:line".to_owned()))
+}
+
 #[test]
 fn sigterm_reaches_the_command_and_the_lock_is_released_before_we_exit() {
     let fixture = Fixture::new();
@@ -181,6 +188,7 @@ fn a_signal_ends_the_wait_and_leaves_nothing() {
         ] {
             let mut waiting = on(&servers, args.iter().copied()).spawn().unwrap();
             until_it_waits(&mut waiting);
+            eventually("it stands in a line", || in_line(&servers).then_some(()));
             send(&waiting, signal);
             let output = waiting.wait_with_output().unwrap();
             for server in &servers {
@@ -200,6 +208,20 @@ fn a_signal_ends_the_wait_and_leaves_nothing() {
             .unwrap(),
         0,
     );
+}
+
+#[test]
+fn who_gives_up_leaves_nothing() {
+    let servers = RedisServer::start_many(3);
+    hold(&servers, "a");
+    let mut waiting = on(&servers, ["acquire", "--wait", "1s", "a"])
+        .spawn()
+        .unwrap();
+    eventually("it stands in a line", || in_line(&servers).then_some(()));
+    assert_eq!(ended(&mut waiting), Some(75));
+    for server in &servers {
+        assert_eq!(server.keys(), ["a"]);
+    }
 }
 
 #[test]

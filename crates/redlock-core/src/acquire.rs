@@ -5,11 +5,13 @@ use std::{iter, time::Duration};
 use tracing::Instrument;
 
 use crate::{
-    Error, IntoResources, InvalidRequest, Lock, LockValue, Proposal, Redlock, Resources,
-    claim::Claim,
-    clock::{Instant, after, sleep},
+    Error, IntoResources, InvalidRequest, Lock, LockValue, Proposal, Redlock, Resources, Vote,
+    Votes, Wake,
+    claim::{Claim, Whom},
+    clock::{Instant, after, sleep_until},
     fencing::PROPOSALS,
     invalid::check_ttl,
+    queue::Waiter,
     quorum::Outcome,
     retry::{self, Retry},
     round::Operation,
@@ -133,50 +135,68 @@ impl Redlock {
     }
 
     /// Attempts until one succeeds or the delays or the patience end; how many it took.
+    ///
+    /// Between two attempts, more are made whenever a node says that there is reason to.
     async fn repeat(
         &self,
         resources: &Resources,
         ttl: Duration,
         mut delays: impl Iterator<Item = Duration> + Send,
     ) -> (u32, Result<Lock, Error>) {
-        let patience = self
-            .0
-            .settings
-            .max_wait
-            .map(|limit| after(Instant::now(), limit));
-        let mut number = 0_u32;
+        let settings = &self.0.settings;
+        let patience = settings.max_wait.map(|limit| after(Instant::now(), limit));
+        let mut waiter = Waiter::new(self, resources);
+        let mut attempts = Attempts {
+            redlock: self,
+            resources,
+            ttl,
+            number: 0,
+        };
+        let mut last = Last::None;
+        if !waiter.is_behind_others() {
+            last = attempts.make(Whom::All).await;
+            waiter.learn(last.votes(), false);
+        }
         loop {
-            number = number.saturating_add(1);
-            let span = tracing::debug_span!(target: "redlock", "attempt", number);
-            let outcome = self.attempt(resources, ttl).instrument(span).await;
-            let Some(mut delay) = outcome.is_err().then(|| delays.next()).flatten() else {
-                return (number, outcome);
+            let now = Instant::now();
+            let left = patience.map(|end| end.saturating_duration_since(now));
+            let delay = match last {
+                Last::Granted(lock) => return (attempts.number, Ok(lock)),
+                _ if left.is_some_and(|left| left.is_zero()) => None,
+                _ => delays.next(),
             };
-            if let Some(end) = patience {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return (number, outcome);
+            let Some(delay) = delay else {
+                // What all nodes say is wanted in the end.
+                if !matches!(last, Last::Failed(_)) {
+                    last = attempts.make(Whom::All).await;
                 }
-                delay = delay.min(left);
-            }
-            sleep(delay).await;
+                return (attempts.number, last.into_result());
+            };
+            let end = after(now, left.map_or(delay, |left| delay.min(left)));
+            waiter.begin();
+            last = attempts.until(end, &mut waiter, last).await;
         }
     }
 
-    async fn attempt(&self, resources: &Resources, ttl: Duration) -> Result<Lock, Error> {
+    async fn attempt(
+        &self,
+        resources: &Resources,
+        ttl: Duration,
+        whom: Whom,
+    ) -> Result<Lock, Error> {
         let Some(proposer) = &self.0.proposer else {
-            return self.try_once(resources, ttl, None).await;
+            return self.try_once(resources, ttl, None, whom).await;
         };
         let mut proposal = proposer.propose();
         for _ in 1..PROPOSALS {
-            let outcome = self.try_once(resources, ttl, Some(proposal)).await;
+            let outcome = self.try_once(resources, ttl, Some(proposal), whom).await;
             let votes = outcome.as_ref().err().and_then(Error::votes);
             match votes.and_then(|votes| proposer.propose_again(proposal, votes)) {
                 Some(better) => proposal = better,
                 None => return outcome,
             }
         }
-        self.try_once(resources, ttl, Some(proposal)).await
+        self.try_once(resources, ttl, Some(proposal), whom).await
     }
 
     async fn try_once(
@@ -184,6 +204,7 @@ impl Redlock {
         resources: &Resources,
         ttl: Duration,
         proposal: Option<Proposal>,
+        whom: Whom,
     ) -> Result<Lock, Error> {
         let start = Instant::now();
         let claim = Claim::new(self, resources, LockValue::random(), false);
@@ -191,9 +212,19 @@ impl Redlock {
         let mut lock = Lock::new(claim, ttl, valid_until);
         // Past the ttl no vote is of use.
         let deadline = lock.vote_deadline(start).min(after(start, ttl));
+        let operation = Operation::Acquire(ttl, proposal);
+        let mut round = lock.claim().ask_some(operation, whom);
+        if let Whom::First(node) = whom {
+            let soon = deadline.min(after(start, deadline.saturating_duration_since(start) / 4));
+            if let Some(Ok(Vote::Refused)) = round.answer(node, soon).await {
+                // Nobody else was asked.
+                lock.disarm();
+                return Err(Error::Locked(round.into_votes()));
+            }
+            round.ask_others(node);
+        }
         // Of an outage every node's part is wanted.
         let at_once = |outcome| outcome != Outcome::Unreachable;
-        let mut round = lock.claim().ask(Operation::Acquire(ttl, proposal));
         let (outcome, votes) = round.decide(deadline, at_once).await;
         // What has not been answered goes on in the background.
         drop(round);
@@ -237,5 +268,87 @@ impl Redlock {
                     reason,
                 })
         })
+    }
+}
+
+/// The attempts of one acquisition.
+struct Attempts<'a> {
+    redlock: &'a Redlock,
+    resources: &'a Resources,
+    ttl: Duration,
+    /// How many there were.
+    number: u32,
+}
+
+/// What came of the last attempt.
+enum Last {
+    /// There was none yet.
+    None,
+    Granted(Lock),
+    Failed(Error),
+    /// The node refused that was asked first.
+    Refused(Error),
+}
+
+impl Last {
+    fn into_result(self) -> Result<Lock, Error> {
+        match self {
+            Self::Granted(lock) => Ok(lock),
+            Self::Failed(error) | Self::Refused(error) => Err(error),
+            Self::None => unreachable!("an attempt was made"),
+        }
+    }
+
+    fn votes(&self) -> Option<&Votes> {
+        match self {
+            Self::Failed(error) | Self::Refused(error) => error.votes(),
+            Self::None | Self::Granted(_) => None,
+        }
+    }
+
+    const fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::None | Self::Failed(Error::Locked(_)) | Self::Refused(_)
+        )
+    }
+}
+
+impl Attempts<'_> {
+    async fn make(&mut self, whom: Whom) -> Last {
+        self.number = self.number.saturating_add(1);
+        let span = tracing::debug_span!(target: "redlock", "attempt", number = self.number);
+        let attempt = self.redlock.attempt(self.resources, self.ttl, whom);
+        match attempt.instrument(span).await {
+            Ok(lock) => Last::Granted(lock),
+            Err(error) => match (whom, error.votes()) {
+                (Whom::First(_), Some(votes)) if votes.pending().count() + 1 == votes.nodes() => {
+                    Last::Refused(error)
+                }
+                _ => Last::Failed(error),
+            },
+        }
+    }
+
+    /// Waits until then, and makes an attempt; earlier, when there is reason to.
+    async fn until(&mut self, end: Instant, waiter: &mut Waiter<'_>, mut last: Last) -> Last {
+        while last.is_locked() {
+            let Some(wake) = waiter.wake(end).await else {
+                if waiter.polls() {
+                    last = self.make(waiter.whom(Wake::Free)).await;
+                    waiter.learn(last.votes(), false);
+                }
+                return last;
+            };
+            last = self.make(waiter.whom(wake)).await;
+            waiter.learn(last.votes(), true);
+        }
+        if let Last::Granted(_) = last {
+            return last;
+        }
+        // Others may be luckier meanwhile.
+        waiter.step_back();
+        sleep_until(end).await;
+        self.make(Whom::All).await
     }
 }

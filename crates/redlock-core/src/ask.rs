@@ -14,6 +14,7 @@ use crate::{
 pub(crate) struct Ask {
     pub(crate) ballot: Arc<Ballot>,
     pub(crate) node: usize,
+    pub(crate) asked: Instant,
 }
 
 /// An extension that a node refused: it has lost the keys, or never had them.
@@ -56,7 +57,7 @@ impl Ask {
     pub(crate) fn answered(self, result: Result<Vote, BackendError>, is_behind: bool) {
         let ballot = Arc::clone(&self.ballot);
         let _entered = ballot.span.enter();
-        let took = ballot.started.elapsed();
+        let took = self.asked.elapsed();
         let shared = &ballot.redlock.0;
         shared.answered(self.node, ballot.operation, &result, took);
         if let Operation::Release = ballot.operation {
@@ -65,9 +66,9 @@ impl Ask {
             } else {
                 let casts = Arc::clone(&ballot);
                 ballot.in_background(async move {
-                    let node = self.node;
+                    let (node, asked) = (self.node, self.asked);
                     let result = self.release_on(is_behind, result).await;
-                    casts.cast(node, result, casts.started.elapsed());
+                    casts.cast(node, result, asked.elapsed());
                 });
             }
         } else {
@@ -107,8 +108,8 @@ impl Ask {
     /// Asks, awaits the answer and casts it as a vote.
     pub(crate) async fn vote(self) -> Option<Refusal> {
         let ballot = Arc::clone(&self.ballot);
-        let node = self.node;
-        let cast = |result| ballot.cast(node, result, ballot.started.elapsed());
+        let (node, asked) = (self.node, self.asked);
+        let cast = |result| ballot.cast(node, result, asked.elapsed());
         if let Operation::Release = ballot.operation {
             cast(self.release().await);
             return None;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{Holder, LockValue, NextToken, Proposal, Reply, Resources};
+use crate::{Holder, LockValue, NextToken, Place, Proposal, Reply, Resources, Wake};
 
 /// Reaches one independent node and asks it for its vote.
 ///
@@ -49,7 +49,16 @@ use crate::{Holder, LockValue, NextToken, Proposal, Reply, Resources};
 ///     this; `acquire_fenced` of one that does not answers an error of the kind
 ///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
 ///
-/// Every operation needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
+/// 17. **Waiting ends when there is something to try.** `wait` ends at once where all the resources are free,
+///     and otherwise when they may be: one of them was released, or its lease has ended. A release gives the turn
+///     to one of those that wait, in the order in which they came. It may end for nothing.
+/// 18. **Who stops waiting is in nobody's way.** A `wait` that was dropped is not given a turn for which others
+///     would wait. It may be dropped at any await point.
+/// 19. **Waiting is a hint.** No vote depends on it, and a turn that is not taken within [`TURN`](crate::TURN) is
+///     anybody's. It is optional: a backend that cannot do it answers an error of the kind
+///     [`Unsupported`](BackendErrorKind::Unsupported), always, as the default does.
+///
+/// Every operation but `wait` needs a bound on its own time, but none that is exact: [`Redlock`](crate::Redlock)
 /// gives up waiting for a vote after its node timeout and drops what never ends.
 ///
 /// `Debug` and [`name`](Self::name) must not show credentials.
@@ -127,6 +136,23 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
 
     /// Whether [`acquire_fenced`](Self::acquire_fenced) is implemented. A server may forbid it all the same.
     fn supports_fencing(&self) -> bool {
+        false
+    }
+
+    /// Waits, in line with others, until these resources may be free on this node.
+    ///
+    /// Optional: the default answers an error of the kind [`Unsupported`](BackendErrorKind::Unsupported), upon
+    /// which [`Redlock`](crate::Redlock) tries again from time to time, as its settings say.
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        let _ = (resources, place);
+        let cause = "the backend cannot wait for a release";
+        Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+    }
+
+    /// Whether a release of ours has given the turn to somebody who waits for these resources, less than
+    /// [`TURN`](crate::TURN) ago, as far as this backend was told. Who comes now waits behind them.
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        let _ = resources;
         false
     }
 
@@ -266,6 +292,20 @@ macro_rules! forward_backend {
             fn supports_fencing(&self) -> bool {
                 let $this = self;
                 $inner.supports_fencing()
+            }
+
+            async fn wait(
+                &self,
+                resources: &$crate::Resources,
+                place: $crate::Place,
+            ) -> ::std::result::Result<$crate::Wake, $crate::BackendError> {
+                let $this = self;
+                $inner.wait(resources, place).await
+            }
+
+            fn is_awaited(&self, resources: &$crate::Resources) -> bool {
+                let $this = self;
+                $inner.is_awaited(resources)
             }
 
             fn max_ttl(&self) -> ::std::option::Option<::std::time::Duration> {

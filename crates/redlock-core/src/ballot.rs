@@ -15,6 +15,7 @@ use tracing::Span;
 use crate::{
     BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
     chain::{Chain, Held},
+    claim::Whom,
     clock::Instant,
     quorum::{Outcome, Tally},
     round::Operation,
@@ -56,12 +57,13 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    pub(crate) fn new(redlock: &Redlock) -> Self {
+    pub(crate) fn new(redlock: &Redlock, whom: Whom) -> Self {
         let nodes = &redlock.0.nodes;
+        let unasked = |node| (!whom.includes(node)).then_some(Held::No);
         Self {
             tally: Tally::new(nodes.len()),
             votes: Some(Votes::new(nodes.iter().map(|node| &node.name))),
-            held: vec![None; nodes.len()].into(),
+            held: (0..nodes.len()).map(unasked).collect(),
             round: None,
             behind: Vec::new(),
         }
@@ -147,6 +149,23 @@ impl Ballot {
             shared.answered(node, self.operation, &late(), took);
         }
         (outcome, votes)
+    }
+
+    /// Hands out the votes of a round that goes no further.
+    pub(crate) fn take_votes(&self) -> Votes {
+        let votes = self.count().votes.take();
+        votes.unwrap_or_else(|| Votes::new([]))
+    }
+
+    /// What the node has answered, while the votes have not been handed out.
+    pub(crate) fn answer(&self, node: usize) -> Option<Result<Vote, BackendError>> {
+        let count = self.count();
+        count.votes.as_ref()?.answer(node).cloned()
+    }
+
+    /// The node is asked after all.
+    pub(crate) fn reopen(&self, node: usize) {
+        self.count().held[node] = None;
     }
 
     /// Whether the node carries the value by this operation; `None` while it is under way.

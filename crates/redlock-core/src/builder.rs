@@ -54,6 +54,9 @@ impl RedlockBuilder {
     }
 
     /// How often `acquire` tries again after its first attempt. Default 3.
+    ///
+    /// Delays times their number is the bound of its patience. Attempts for which there is reason, because the
+    /// lock was released or has expired, are made earlier and do not count.
     pub const fn retry_count(mut self, count: u32) -> Self {
         self.settings.retry_count = count;
         self

@@ -24,6 +24,24 @@ use crate::{
 /// Stands in for a ttl where only the value is known.
 pub(crate) const UNKNOWN_TTL: Duration = Duration::from_secs(10);
 
+/// Which nodes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    All,
+    /// This one first.
+    First(usize),
+}
+
+impl Whom {
+    /// Whether this node is asked at once.
+    pub(crate) const fn includes(self, node: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::First(one) => node == one,
+        }
+    }
+}
+
 pub(crate) struct Claim {
     pub(crate) redlock: Redlock,
     pub(crate) resources: Resources,
@@ -66,6 +84,15 @@ impl Claim {
         &mut self,
         operation: Operation,
     ) -> Round<impl Future<Output = Option<Refusal>> + Send + use<>> {
+        self.ask_some(operation, Whom::All)
+    }
+
+    /// Asks these nodes at once; the others by [`Round::ask_others`].
+    pub(crate) fn ask_some(
+        &mut self,
+        operation: Operation,
+        whom: Whom,
+    ) -> Round<impl Future<Output = Option<Refusal>> + Send + use<>> {
         if let Operation::Acquire(ttl, _) | Operation::Extend(ttl) = operation {
             self.longest = self.longest.max(ttl);
         }
@@ -98,14 +125,17 @@ impl Claim {
             runtime: self.runtime.clone(),
             span: Span::current(),
             started: Instant::now(),
-            count: Mutex::new(Count::new(&self.redlock)),
+            count: Mutex::new(Count::new(&self.redlock, whom)),
         });
         match operation {
             Operation::Acquire(..) => self.chain.add(&ballot, false),
             Operation::Extend(_) => self.chain.add(&ballot, true),
             Operation::Release => {}
         }
-        round::ask(&ballot)
+        let mut round = round::begin(ballot);
+        let nodes = 0..self.redlock.0.nodes.len();
+        round.ask(nodes.filter(|node| whom.includes(*node)));
+        round
     }
 
     /// From now on nothing is healed.

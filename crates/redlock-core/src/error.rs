@@ -186,7 +186,7 @@ impl NodeVote {
         self.answer.as_ref()
     }
 
-    /// How long it took from the start of the round; zero if the answer was not awaited.
+    /// How long it took from when it was asked; zero if the answer was not awaited.
     #[must_use]
     pub const fn took(&self) -> Duration {
         self.took

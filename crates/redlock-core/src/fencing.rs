@@ -2,6 +2,7 @@
 //! late.
 
 use std::{
+    cmp::Reverse,
     fmt,
     sync::{
         Arc,
@@ -37,6 +38,9 @@ const SHORTEST: Duration = Duration::from_secs(60 * 60);
 
 /// By how much a token may exceed the fence whatever the node's clock says.
 const STEP: u64 = 1000;
+
+/// How far above what a node's clock forbids a token is that is proposed again, as it goes on.
+const SLACK: u64 = 1_000_000;
 
 /// How often a token is proposed within one attempt.
 pub(crate) const PROPOSALS: u32 = 3;
@@ -319,34 +323,51 @@ impl Proposer {
 /// others do not follow.
 fn better(refused: FencingToken, votes: &Votes) -> Option<NextToken> {
     let reach = micros(CLOCK_TOLERANCE);
-    // With how much more than that it would accept.
-    let wanted = |vote: &NodeVote| match vote.answer()? {
-        // The clock may be ahead of the token.
-        Ok(Vote::Granted) => Some((NextToken::Fence(refused.next()), 2 * reach)),
+    // What each would accept, from one token to another, and which it names.
+    let accepts = |vote: &NodeVote| match vote.answer()? {
+        Ok(Vote::Granted) => {
+            let next = NextToken::Fence(refused.next());
+            Some((next.token().0, next))
+        }
         Ok(Vote::Refused) => None,
-        Err(error) => error.next_token().map(|next| (next, reach)),
+        Err(error) => {
+            let next = error.next_token()?;
+            let from = match next {
+                // Also what is behind its clock, unless the fence is what it was refused for.
+                NextToken::Clock(now) => {
+                    let behind = now.0.saturating_sub(reach) + SLACK;
+                    now.0.min(behind.max(refused.next().0))
+                }
+                NextToken::Fence(token) => token.0,
+            };
+            Some((from, next))
+        }
     };
-    let mut wanted: Vec<_> = votes.iter().filter_map(wanted).collect();
-    if wanted.len() == votes.granted() {
+    let accepts: Vec<_> = votes.iter().filter_map(accepts).collect();
+    if accepts.len() == votes.granted() {
         return None;
     }
-    wanted.sort_unstable_by_key(|(next, _)| next.token());
-    let accept = |next: NextToken| {
+    let tokens = accepts
+        .iter()
+        .flat_map(|(from, next)| [NextToken::Clock(FencingToken(*from)), *next]);
+    let count = |next: NextToken, surely: bool| {
         let token = next.token().0;
-        let accepts = |from: u64, reach| (from..=from + reach).contains(&token);
-        let accepting = wanted.iter();
-        accepting
-            .filter(|(next, reach)| accepts(next.token().0, *reach))
-            .count()
+        let accepting = accepts.iter().filter(|(from, next)| {
+            let named = next.token().0;
+            (if surely { named } else { *from }..=named + reach).contains(&token)
+        });
+        accepting.count()
     };
     let (quorum, pending) = (quorum(votes.nodes()), votes.pending().count());
-    let wanted = || wanted.iter().map(|(next, _)| *next);
-    let certain = wanted().find(|next| accept(*next) >= quorum);
-    let likely = || {
-        let most = wanted().max_by_key(|next| accept(*next));
-        most.filter(|next| accept(*next) + pending >= quorum)
-    };
-    certain.or_else(likely)
+    // The smallest, as a fence that is ahead of the clocks stands in the way for long.
+    let named = accepts.iter().map(|(_, next)| *next);
+    let certain = named
+        .filter(|next| count(*next, true) >= quorum)
+        .min_by_key(|next| next.token());
+    certain.or_else(|| {
+        let most = tokens.max_by_key(|next| (count(*next, false), Reverse(next.token())));
+        most.filter(|next| count(*next, false) + pending >= quorum)
+    })
 }
 
 /// In microseconds, below 2⁵³.
@@ -452,6 +473,18 @@ mod tests {
         assert_eq!(better_than_proposed(answers), Some(120));
         let answers = [granted(), Some(wants(50)), Some(wants(60)), None, None];
         assert_eq!(better_than_proposed(answers), Some(101));
+        let (behind, ahead) = (Some(wants(50)), Some(wants(TOLERANCE + 200)));
+        assert_eq!(
+            better_than_proposed([
+                granted(),
+                behind,
+                ahead,
+                Some(wants(1_000_000 * TOLERANCE)),
+                None
+            ]),
+            Some(200 + SLACK),
+            "what a clock that is ahead still admits, and all but one besides"
+        );
         let answers = [Some(wants(150)), Some(wants(120)), None, None];
         assert_eq!(
             better_than_proposed(answers),
@@ -487,8 +520,8 @@ mod tests {
         ];
         assert_eq!(
             better_than_proposed(answers),
-            Some(TOLERANCE + 200),
-            "the clock of who granted may be ahead of the token"
+            Some(200 + SLACK),
+            "the clock of who granted need not be ahead of the token"
         );
         let answers = [Some(wants(5)), Some(wants(years)), Some(wants(years))];
         assert_eq!(better_than_proposed(answers), Some(years));

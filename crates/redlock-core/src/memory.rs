@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,10 +12,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use crate::{
-    BackendError, FencingToken, Holder, Instant, LockBackend, LockValue, Proposal, Resources, Vote,
-    clock::{after, unix_micros},
+    BackendError, FencingToken, Holder, Instant, LockBackend, LockValue, Place, Proposal,
+    Resources, TURN, Vote, Wake,
+    clock::{after, sleep_until, unix_micros},
+    wait::Awaited,
 };
 
 /// A node that lives in memory and follows tokio's clock, also when that is paused.
@@ -31,6 +34,8 @@ pub struct MemoryBackend {
 struct Keys {
     map: HashMap<String, Key>,
     fences: HashMap<String, Fence>,
+    lines: HashMap<String, Line>,
+    awaited: Awaited,
     /// At how many keys those that have expired are thrown away.
     sweep_at: usize,
 }
@@ -44,6 +49,14 @@ struct Fence {
     token: FencingToken,
     /// `None` for never.
     expires: Option<Instant>,
+}
+
+/// Those who wait for a resource.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Arc<Notify>>,
+    /// Whose turn it is, and until when.
+    turn: Option<(Arc<Notify>, Instant)>,
 }
 
 impl MemoryBackend {
@@ -74,7 +87,9 @@ impl MemoryBackend {
 
     /// Forgets everything, as a server that restarts without persistence.
     pub fn forget(&self) {
-        *self.keys() = Keys::default();
+        let before = std::mem::take(&mut *self.keys());
+        let waiting = before.lines.values().flat_map(|line| &line.waiting);
+        waiting.for_each(|waiter| waiter.notify_one());
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -104,6 +119,74 @@ impl Keys {
         let now = Instant::now();
         self.map.retain(|_, key| now < key.expires);
         self.fences.retain(|_, fence| fence.is_live(now));
+        self.lines.retain(|_, line| !line.is_over(now));
+    }
+
+    /// Gives the turn to the first that waits for this resource; whether there is one.
+    fn pass_on(&mut self, name: &str) -> bool {
+        let Some(line) = self.lines.get_mut(name) else {
+            return false;
+        };
+        line.turn = line.waiting.pop_front().map(|next| {
+            next.notify_one();
+            (next, after(Instant::now(), TURN))
+        });
+        line.turn.is_some()
+    }
+
+    /// Stands in line for the first of these resources that is not to be had, and says until when it is not.
+    fn line_up(
+        &mut self,
+        resources: &Resources,
+        waiter: &Arc<Notify>,
+        place: Option<Place>,
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        let held = |name: &&String| {
+            let key = self.map.get(*name);
+            key.is_some_and(|key| now < key.expires)
+        };
+        if let Some(name) = resources.iter().find(held) {
+            self.lines
+                .entry(name.clone())
+                .or_default()
+                .stand(waiter, place);
+            return Some(self.map[name].expires);
+        }
+        for name in resources.iter() {
+            let Some(line) = self.lines.get_mut(name) else {
+                continue;
+            };
+            let turn = line
+                .turn
+                .as_ref()
+                .filter(|(whose, until)| now < *until && !Arc::ptr_eq(whose, waiter));
+            match (place, turn.map(|(_, until)| *until)) {
+                (Some(Place::First), _) | (_, None) => line.forget(waiter),
+                (_, Some(until)) => {
+                    line.stand(waiter, place);
+                    return Some(until);
+                }
+            }
+        }
+        None
+    }
+
+    /// Stands in line no longer.
+    fn step_out(&mut self, resources: &Resources, waiter: &Arc<Notify>) {
+        for name in resources.iter() {
+            let Some(line) = self.lines.get_mut(name) else {
+                continue;
+            };
+            line.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+            let ours = line
+                .turn
+                .as_ref()
+                .is_some_and(|(whose, _)| Arc::ptr_eq(whose, waiter));
+            if ours && self.live(name).is_none() {
+                self.pass_on(name);
+            }
+        }
     }
 
     fn are_free(&mut self, resources: &Resources) -> bool {
@@ -122,6 +205,44 @@ impl Keys {
 impl Fence {
     fn is_live(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+impl Line {
+    fn is_over(&self, now: Instant) -> bool {
+        self.waiting.is_empty() && self.turn.as_ref().is_none_or(|(_, until)| *until <= now)
+    }
+
+    fn stand(&mut self, waiter: &Arc<Notify>, place: Option<Place>) {
+        if self.waiting.iter().any(|other| Arc::ptr_eq(other, waiter)) {
+            return;
+        }
+        match place {
+            Some(Place::First) => self.waiting.push_front(Arc::clone(waiter)),
+            Some(Place::Last) | None => self.waiting.push_back(Arc::clone(waiter)),
+        }
+    }
+
+    fn forget(&mut self, waiter: &Arc<Notify>) {
+        self.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.turn = None;
+    }
+}
+
+/// One who waits at a node, until it is dropped.
+struct Waiter<'a> {
+    node: &'a MemoryBackend,
+    resources: &'a Resources,
+    told: Arc<Notify>,
+    /// Whether it has what it waited for.
+    done: bool,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.node.keys().step_out(self.resources, &self.told);
+        }
     }
 }
 
@@ -191,6 +312,9 @@ impl LockBackend for MemoryBackend {
         for name in resources.iter() {
             if keys.carries(name, value) {
                 keys.map.remove(name);
+                if keys.pass_on(name) {
+                    keys.awaited.note(resources, Instant::now());
+                }
             } else {
                 all = false;
             }
@@ -223,6 +347,35 @@ impl LockBackend for MemoryBackend {
             Holder::new(&key.value, remaining)
         });
         Ok(holder)
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        let mut waiter = Waiter {
+            node: self,
+            resources,
+            told: Arc::default(),
+            done: false,
+        };
+        let mut place = Some(place);
+        loop {
+            let held_until = self.keys().line_up(resources, &waiter.told, place);
+            let Some(held_until) = held_until else {
+                waiter.done = true;
+                return Ok(Wake::Free);
+            };
+            tokio::select! {
+                biased;
+                () = waiter.told.notified() => {
+                    waiter.done = true;
+                    return Ok(Wake::Turn);
+                }
+                () = sleep_until(held_until) => place = None,
+            }
+        }
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        self.keys().awaited.contains(resources, Instant::now())
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

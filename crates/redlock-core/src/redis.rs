@@ -29,19 +29,27 @@
 //! An inspection reads at two moments: when the key changes hands between them, it tells the new
 //! holder with the remaining time of the one before.
 
-use std::{borrow::Cow, error, fmt, sync::LazyLock, time::Duration};
+use std::{
+    borrow::Cow,
+    error, fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
 use crate::{
     BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
-    NextToken, Proposal, RawValue, Resources, Vote,
+    NextToken, Place, Proposal, RawValue, Resources, TURN, Vote,
     capabilities::{Way, no_way},
     fencing::micros,
     hash_slot::fence_of,
     validity::whole_millis,
 };
 pub use crate::{capabilities::Capabilities, hash_slot::same_slot, shortcut::Shortcut};
+pub use waiters::{Ear, Waiters};
+
+mod waiters;
 
 /// Sends two commands to one Redis server: where a driver for a client library starts.
 ///
@@ -192,14 +200,14 @@ pub(crate) struct Script {
     pub(crate) sha1: LazyLock<String>,
 }
 
+/// A script in parts, the last of which is the script itself.
 macro_rules! script {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($part:literal),+) => {
         pub(crate) static $name: Script = Script {
-            source: include_str!($file),
+            source: concat!($(include_str!($part)),+),
             sha1: LazyLock::new(|| {
-                sha1_smol::Sha1::from(include_str!($file))
-                    .digest()
-                    .to_string()
+                let source = concat!($(include_str!($part)),+);
+                sha1_smol::Sha1::from(source).digest().to_string()
             }),
         };
     };
@@ -207,12 +215,17 @@ macro_rules! script {
 
 script!(ACQUIRE, "lua/acquire.lua");
 script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
-script!(RELEASE, "lua/release.lua");
+script!(RELEASE, "lua/pass_on.lua", "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
+script!(WAIT, "lua/wait.lua");
+script!(LEAVE, "lua/pass_on.lua", "lua/leave.lua");
 
 /// Where a server is remembered that has been seen, behind the key prefix.
 const MARKER: &str = "redlock:guard";
+
+/// How to release, in the order in which it is tried: the script tells those who wait.
+pub(crate) const RELEASES: [Way; 3] = [Way::ReleaseScript, Way::DelEx, Way::DelIfEq];
 
 /// What PTTL answers where there is no key.
 const MISSING: i64 = -2;
@@ -223,6 +236,7 @@ pub struct RedisBackend<C> {
     client: C,
     prefix: String,
     pub(crate) capabilities: Capabilities,
+    pub(crate) waiters: Option<Arc<Waiters>>,
 }
 
 impl<C: RedisClient> RedisBackend<C> {
@@ -232,6 +246,7 @@ impl<C: RedisClient> RedisBackend<C> {
             client,
             prefix: String::new(),
             capabilities: Capabilities::default(),
+            waiters: None,
         }
     }
 
@@ -246,6 +261,13 @@ impl<C: RedisClient> RedisBackend<C> {
     #[must_use]
     pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
+        self
+    }
+
+    /// Learns from releases who waits. Not for a cluster: those who wait for a key are in a list beside it.
+    #[must_use]
+    pub fn waiters(mut self, waiters: Arc<Waiters>) -> Self {
+        self.waiters = Some(waiters);
         self
     }
 
@@ -297,6 +319,46 @@ impl<C: RedisClient> RedisBackend<C> {
         Ok(found.map(|(_, value)| value.trim().to_owned()))
     }
 
+    /// Stands in line for these resources under this name, a channel of this server's and a ticket, and says for how
+    /// long there is nothing to try; `None` if there is, and then it stands in none.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer, or does not permit it.
+    pub async fn stand_in_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+        place: Place,
+    ) -> Result<Option<Duration>, BackendError> {
+        let keys: Vec<_> = self.keys(resources).collect();
+        let place = match place {
+            Place::First => "first",
+            Place::Last => "last",
+        };
+        let turn = whole_millis(TURN).to_string();
+        let left = self.run(&WAIT, &keys, &[waiter, place, &turn]).await?;
+        Ok(match left {
+            MISSING => None,
+            // Of a key without an expiry nothing is known.
+            left => Some(u64::try_from(left).map_or(Duration::MAX, Duration::from_millis)),
+        })
+    }
+
+    /// Stands in line no more, and passes on the turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`stand_in_line`](Self::stand_in_line).
+    pub async fn leave_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+    ) -> Result<(), BackendError> {
+        let keys: Vec<_> = self.keys(resources).collect();
+        self.run(&LEAVE, &keys, &[waiter]).await.map(drop)
+    }
+
     pub(crate) fn key<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.prefix.is_empty() {
             name.into()
@@ -317,7 +379,7 @@ impl<C: RedisClient> RedisBackend<C> {
         let ttl = ttl.map(whole_millis).unwrap_or_default();
         let mut refusals = Vec::new();
         for way in self.capabilities.order(ways) {
-            match self.ask(way, &keys, value.as_str(), ttl).await {
+            match self.ask(way, resources, &keys, value.as_str(), ttl).await {
                 Err(error) if error.kind() == BackendErrorKind::Unsupported => {
                     refusals.push((way, error));
                 }
@@ -335,6 +397,7 @@ impl<C: RedisClient> RedisBackend<C> {
     async fn ask(
         &self,
         way: Way,
+        resources: &Resources,
         keys: &[Cow<'_, str>],
         value: &str,
         ttl: u64,
@@ -343,8 +406,8 @@ impl<C: RedisClient> RedisBackend<C> {
         match way {
             Way::AcquireScript => Ok(self.run(&ACQUIRE, keys, &[value, &px]).await? == 1),
             Way::ReleaseScript => {
-                let deleted = self.run(&RELEASE, keys, &[value]).await?;
-                Ok(usize::try_from(deleted) == Ok(keys.len()))
+                let reply = self.run(&RELEASE, keys, &[value]).await?;
+                Ok(self.released(resources, reply))
             }
             Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),
             Way::MSetEx => {
@@ -395,6 +458,16 @@ impl<C: RedisClient> RedisBackend<C> {
                 self.client.command(&words).await?.granted()
             }
         }
+    }
+
+    /// What the script of a release says: whether all is released. Takes note of who has the turn now.
+    pub(crate) fn released(&self, resources: &Resources, reply: i64) -> bool {
+        if reply % 2 == 1
+            && let Some(waiters) = &self.waiters
+        {
+            waiters.note_awaited(resources);
+        }
+        usize::try_from(reply / 2) == Ok(resources.len())
     }
 
     /// An error of the kind `Unsupported` unless the server says that it is no cluster: Valkey 9.1
@@ -489,11 +562,8 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        let ways = match resources.len() {
-            1 => [Way::DelEx, Way::DelIfEq, Way::ReleaseScript],
-            _ => [Way::ReleaseScript, Way::DelEx, Way::DelIfEq],
-        };
-        self.by(&ways, resources, value, None).await
+        // Only the script tells those who wait.
+        self.by(&RELEASES, resources, value, None).await
     }
 
     async fn extend(

@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Fencing, InvalidRequest, LockBackend, RedlockBuilder, fencing::Proposer, telemetry::Listeners,
+    Fencing, InvalidRequest, LockBackend, RedlockBuilder, fencing::Proposer, queue::Queues,
+    telemetry::Listeners,
 };
 
 /// Takes locks over N independent nodes.
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) nodes: Box<[Node]>,
     pub(crate) settings: Settings,
     pub(crate) proposer: Option<Proposer>,
+    pub(crate) queues: Queues,
     pub(crate) listeners: Listeners,
 }
 
@@ -68,6 +70,7 @@ impl Redlock {
             nodes: nodes.into(),
             settings,
             proposer: fencing.map(Proposer::new),
+            queues: Queues::default(),
             listeners: Listeners::default(),
         }))
     }

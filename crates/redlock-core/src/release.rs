@@ -53,6 +53,7 @@ impl Lock {
             Ok(votes) | Err(Error::NoQuorum(votes)) if !in_time => Err(Error::Lost(votes)),
             other => other,
         };
+        self.redlock().0.queues.released(self.resources());
         match &outcome {
             Err(Error::Lost(_)) => self.tell_lost(),
             _ => self.tell_released(validity, outcome.is_ok()),

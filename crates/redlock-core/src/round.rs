@@ -7,7 +7,7 @@ use tokio::runtime::{Handle, TryCurrentError};
 use tracing::Instrument;
 
 use crate::{
-    Proposal, Votes,
+    BackendError, Proposal, Vote, Votes,
     ask::{Ask, Refusal},
     ballot::Ballot,
     clock::{Instant, after, sleep_until, timeout_at},
@@ -27,44 +27,79 @@ pub(crate) enum Operation {
 /// Dropping it loses nothing: what has not been answered goes on in the background.
 pub(crate) struct Round<F: Future<Output = Option<Refusal>> + Send + 'static> {
     ballot: Arc<Ballot>,
+    vote: fn(Ask) -> F,
     /// Those of them that have to be awaited, if there are any.
     under_way: Option<FuturesUnordered<F>>,
     refusals: Vec<Refusal>,
 }
 
-/// Asks all nodes.
-pub(crate) fn ask(
-    ballot: &Arc<Ballot>,
+/// The round of a ballot, in which nobody has been asked.
+pub(crate) fn begin(
+    ballot: Arc<Ballot>,
 ) -> Round<impl Future<Output = Option<Refusal>> + Send + use<>> {
-    // A lock may be dropped outside of its runtime.
-    let outside = Handle::try_current().err();
-    let may_enter = outside
-        .as_ref()
-        .is_some_and(TryCurrentError::is_missing_context);
-    let _entered = may_enter.then(|| ballot.runtime.enter());
-    let may_begin = outside.is_none() || may_enter;
-    let mut under_way = None;
-    for node in 0..ballot.redlock.0.nodes.len() {
-        let ballot = Arc::clone(ballot);
-        let ask = Ask { ballot, node };
-        let awaited = if may_begin {
-            ask.begin().err()
-        } else {
-            Some(ask)
-        };
-        if let Some(ask) = awaited {
-            let under_way = under_way.get_or_insert_with(FuturesUnordered::new);
-            under_way.push(ask.vote());
-        }
-    }
     Round {
-        ballot: Arc::clone(ballot),
-        under_way,
+        ballot,
+        vote: Ask::vote,
+        under_way: None,
         refusals: Vec::new(),
     }
 }
 
 impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
+    /// Asks these nodes.
+    pub(crate) fn ask(&mut self, nodes: impl Iterator<Item = usize>) {
+        // A lock may be dropped outside of its runtime.
+        let outside = Handle::try_current().err();
+        let may_enter = outside
+            .as_ref()
+            .is_some_and(TryCurrentError::is_missing_context);
+        let _entered = may_enter.then(|| self.ballot.runtime.enter());
+        let may_begin = outside.is_none() || may_enter;
+        let asked = Instant::now();
+        for node in nodes {
+            let ballot = Arc::clone(&self.ballot);
+            let ask = Ask {
+                ballot,
+                node,
+                asked,
+            };
+            let awaited = if may_begin {
+                ask.begin().err()
+            } else {
+                Some(ask)
+            };
+            if let Some(ask) = awaited {
+                let under_way = self.under_way.get_or_insert_with(FuturesUnordered::new);
+                under_way.push((self.vote)(ask));
+            }
+        }
+    }
+
+    /// Asks those nodes that were not asked first.
+    pub(crate) fn ask_others(&mut self, first: usize) {
+        let nodes = 0..self.ballot.redlock.0.nodes.len();
+        let others = nodes.filter(|node| *node != first);
+        others.clone().for_each(|node| self.ballot.reopen(node));
+        self.ask(others);
+    }
+
+    /// Waits for this node alone, and says what it has answered.
+    pub(crate) async fn answer(
+        &mut self,
+        node: usize,
+        deadline: Instant,
+    ) -> Option<Result<Vote, BackendError>> {
+        let answered = |votes: &Votes| votes.answer(node).is_some();
+        self.collect(deadline, true, |_, votes| answered(votes))
+            .await;
+        self.ballot.answer(node)
+    }
+
+    /// The votes of a round that goes no further.
+    pub(crate) fn into_votes(self) -> Votes {
+        self.ballot.take_votes()
+    }
+
     /// Takes votes until they are `enough`, all are in, or the deadline has come.
     ///
     /// `each` says whether they may be before an outcome is certain.

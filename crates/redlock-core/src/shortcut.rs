@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     BackendError, BackendErrorKind, LockValue, Resources, Vote,
     capabilities::Way,
-    redis::{RELEASE, RedisBackend, RedisClient, Reply},
+    redis::{RELEASE, RELEASES, RedisBackend, RedisClient, Reply},
     validity::whole_millis,
 };
 
@@ -49,8 +49,7 @@ impl<C: RedisClient> RedisBackend<C> {
         let [name] = &resources[..] else {
             return None;
         };
-        let ways = [Way::DelEx, Way::DelIfEq, Way::ReleaseScript];
-        let way = self.capabilities.order(&ways).next()?;
+        let way = self.capabilities.order(&RELEASES).next()?;
         let (key, value) = (self.key(name), value.as_str());
         // Never DELEX without its condition: that deletes whatever is there.
         let words: &[&str] = match way {
@@ -70,6 +69,7 @@ impl<C: RedisClient> RedisBackend<C> {
     pub fn vote(
         &self,
         shortcut: Shortcut,
+        resources: &Resources,
         reply: Result<Reply, BackendError>,
     ) -> Result<Option<Vote>, BackendError> {
         let granted = match (shortcut.0, reply) {
@@ -78,9 +78,12 @@ impl<C: RedisClient> RedisBackend<C> {
                 return Ok(None);
             }
             (Command::Release(way), reply) => {
-                let granted = reply?.integer()? == 1;
+                let reply = reply?.integer()?;
                 self.capabilities.learn(way, []);
-                granted
+                match way {
+                    Way::ReleaseScript => self.released(resources, reply),
+                    _ => reply == 1,
+                }
             }
         };
         Ok(Some(Vote::granted_if(granted)))

@@ -55,6 +55,7 @@
 //!   accepts connections and hangs costs the node's vote; use `redlock-sentinel`.
 
 mod doubt;
+mod ear;
 mod finish;
 mod line;
 mod link;

@@ -68,6 +68,8 @@ pub(crate) struct Up {
     pub(crate) client: Client,
     /// Whether its server may have forgotten what it granted, once that is known.
     pub(crate) probation: Arc<OnceCell<Probation>>,
+    /// Whether its server publishes to us.
+    pub(crate) listens: Arc<OnceCell<()>>,
 }
 
 /// A client with the task that serves it, which would outlive it.
@@ -202,6 +204,7 @@ impl Link {
         let up = Up {
             client: client.clone(),
             probation: Arc::default(),
+            listens: Arc::default(),
         };
         let mut connected = Connected { up, task };
         let connecting = async {

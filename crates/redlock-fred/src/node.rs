@@ -12,15 +12,20 @@ use fred::{
     clients::{Client, Pool},
     error::{Error, ErrorKind},
     interfaces::ClientLike,
-    types::config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
+    types::{
+        RespVersion,
+        config::{Config, ConnectionConfig, ServerConfig, TcpConfig},
+    },
 };
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Proposal, Reply, Resources, RestartGuard, Vote,
+    BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Place, Proposal, Reply,
+    Resources, RestartGuard, Vote, Wake,
     redis::{Capabilities, RedisBackend, same_slot},
 };
 
 use crate::{
     doubt::Doubts,
+    ear::Waiting,
     line::{Guard, Line},
     link::Link,
     sender::Sender,
@@ -230,6 +235,22 @@ impl FredNodeBuilder {
             let cause = "fred keeps to a former master for too long for a restart guard; use redlock-sentinel";
             return Err(Error::new(ErrorKind::Config, cause));
         }
+        let can_wait = !template.is_clustered() && !self.scripts_only;
+        let waiting = can_wait.then(|| {
+            let config = Config {
+                version: RespVersion::RESP3,
+                ..template.client_config()
+            };
+            let ear = Client::new(
+                config,
+                None,
+                Some(template.connection_config().clone()),
+                None,
+            );
+            let ear = Link::new(ear, self.connect_timeout);
+            let ear = Line::new(ear, self.response_timeout, None);
+            Waiting::new(ear, &self.key_prefix, self.connect_timeout)
+        });
         let guard = self.guard.map(|restart| Guard {
             restart,
             key_prefix: self.key_prefix.clone(),
@@ -237,6 +258,7 @@ impl FredNodeBuilder {
         Ok(FredNode(Arc::new(Node {
             name: self.name.unwrap_or(address),
             key_prefix: self.key_prefix,
+            waiting,
             max_ttl: self.guard.map(RestartGuard::max_ttl),
             clustered: template.is_clustered(),
             capabilities: if self.scripts_only {
@@ -267,6 +289,8 @@ impl FredNodeBuilder {
 pub(crate) struct Node {
     name: String,
     key_prefix: String,
+    /// Not in a cluster, nor where scripts are all that may be sent.
+    waiting: Option<Waiting>,
     max_ttl: Option<Duration>,
     clustered: bool,
     capabilities: Capabilities,
@@ -277,9 +301,13 @@ pub(crate) struct Node {
 impl Node {
     /// For one operation.
     pub(crate) fn backend(&self) -> RedisBackend<Sender> {
-        RedisBackend::new(Sender::new(&self.line))
+        let backend = RedisBackend::new(Sender::new(&self.line))
             .key_prefix(&self.key_prefix)
-            .capabilities(self.capabilities.clone())
+            .capabilities(self.capabilities.clone());
+        match &self.waiting {
+            Some(waiting) => backend.waiters(Arc::clone(&waiting.waiters)),
+            None => backend,
+        }
     }
 }
 
@@ -379,6 +407,20 @@ impl LockBackend for FredNode {
 
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
         self.0.backend().inspect(resource).await
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        let Some(waiting) = &self.0.waiting else {
+            let cause =
+                "a cluster, or a proxy that takes scripts only, does not tell whose turn it is";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+        };
+        waiting.wait(resources, place).await
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        let waiting = self.0.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.waiters.is_awaited(resources))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

@@ -47,6 +47,14 @@ impl Sender {
         }
     }
 
+    /// Over this connection alone.
+    pub(crate) fn only(line: &Arc<Line>, client: &Client) -> Self {
+        Self {
+            only: Some(client.clone()),
+            ..Self::new(line)
+        }
+    }
+
     /// Fails while what has just been granted does not count because the server may have forgotten others.
     pub(crate) fn past_probation(&self, fenced: bool) -> Result<(), BackendError> {
         match &*self.asked() {
@@ -64,7 +72,9 @@ impl Sender {
         if let Some(client) = &self.only {
             return Ok(client.clone());
         }
-        let Up { client, probation } = self.line.link.client().await?;
+        let Up {
+            client, probation, ..
+        } = self.line.link.client().await?;
         if let Some(guard) = &self.line.guard {
             let examined = probation.get_or_try_init(|| self.examine(&client, guard));
             let examined = *examined.await?;
@@ -78,10 +88,7 @@ impl Sender {
     }
 
     async fn examine(&self, client: &Client, guard: &Guard) -> Result<Probation, BackendError> {
-        let only = Self {
-            only: Some(client.clone()),
-            ..Self::new(&self.line)
-        };
+        let only = Self::only(&self.line, client);
         let server = RedisBackend::new(only).key_prefix(&guard.key_prefix);
         Ok(guard.restart.probation(server.examine().await?))
     }

@@ -94,7 +94,7 @@ impl RedisNodeBuilder {
         let client = builder.build()?;
         let slot = Slot::new(Cluster(client), self.connect_timeout, self.protocol.clone());
         let key_prefix = self.protocol.key_prefix.clone();
-        Ok(self.node(Sharded { slot, key_prefix }, name))
+        Ok(self.node(Sharded { slot, key_prefix }, name, None))
     }
 }
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 use redlock_core::{
     BackendError, BackendErrorKind, Probation, RestartGuard,
-    redis::{Capabilities, RedisBackend, RedisClient, Reply, error_reply},
+    redis::{Capabilities, RedisBackend, RedisClient, Reply, Waiters, error_reply},
 };
 use tokio::time::timeout;
 
@@ -67,14 +67,20 @@ pub(crate) struct Protocol {
     pub(crate) key_prefix: String,
     pub(crate) scripts_only: bool,
     pub(crate) guard: Option<RestartGuard>,
+    /// Those who wait at the server, where it can tell them.
+    pub(crate) waiters: Option<Arc<Waiters>>,
 }
 
 impl Protocol {
     /// Over this connection, to a server of which nothing is known.
     pub(crate) fn over<C: Shareable>(&self, connection: C) -> RedisBackend<ConnectionClient<C>> {
-        RedisBackend::new(ConnectionClient::new(connection))
+        let backend = RedisBackend::new(ConnectionClient::new(connection))
             .key_prefix(&self.key_prefix)
-            .capabilities(self.capabilities())
+            .capabilities(self.capabilities());
+        match &self.waiters {
+            Some(waiters) => backend.waiters(Arc::clone(waiters)),
+            None => backend,
+        }
     }
 
     /// The probation of the server behind a new connection, if there is a guard.

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use redis::{Client, ConnectionInfo, RedisError, aio::MultiplexedConnection};
-use redlock_core::BackendError;
+use redlock_core::{BackendError, redis::Waiters};
 
 use crate::{
     connection::{cause, classify, condemns},
@@ -140,6 +140,7 @@ pub(crate) struct Followed {
     pub(crate) follow: Box<dyn Follow>,
     pub(crate) tls: Tls,
     pub(crate) key_prefix: String,
+    pub(crate) waiters: Arc<Waiters>,
 }
 
 #[async_trait]
@@ -148,7 +149,9 @@ impl Dial for Followed {
 
     async fn dial(&self) -> Result<Dialled<Pipe>, BackendError> {
         let info = self.follow.find().await?;
-        let standalone = Standalone::new(info.clone(), self.tls.clone()).map_err(classify)?;
+        let waiters = Arc::clone(&self.waiters);
+        let standalone = Standalone::new(info.clone(), self.tls.clone(), waiters);
+        let standalone = standalone.map_err(classify)?;
         let mut dialled = standalone.dial().await?;
         let server = Server {
             connection: dialled.connection.connection().clone(),

@@ -12,11 +12,11 @@ use std::{
 
 use redis::Cmd;
 use redlock_core::{
-    BackendError, BackendErrorKind, Probation,
-    redis::{RedisBackend, Reply},
+    BackendError, BackendErrorKind, Place, Probation, Resources,
+    redis::{RedisBackend, RedisClient, Reply, Waiters},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, OnceCell},
     time::{Instant, sleep, timeout},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Line<C> {
     /// without such a task.
     due: AtomicU64,
     silent: Notify,
+    /// Whether the server publishes to us.
+    listens: OnceCell<()>,
 }
 
 /// Whether what a connection says counts.
@@ -58,6 +60,8 @@ pub(crate) struct Standing {
     pub(crate) probation: Option<Probation>,
     /// The connection again, where it can send without a future.
     pub(crate) pipe: Option<Pipe>,
+    /// Who hears what the server publishes, if it can tell on this connection.
+    pub(crate) waiters: Option<Arc<Waiters>>,
 }
 
 /// In how many steps silence is found. A client that was starved itself finds its timers due and the
@@ -74,6 +78,7 @@ impl<C: Shareable> Line<C> {
             opened: Instant::now(),
             due: AtomicU64::new(0),
             silent: Notify::new(),
+            listens: OnceCell::new(),
         })
     }
 
@@ -135,6 +140,34 @@ impl<C: Shareable> Line<C> {
     pub(crate) fn counts(&self, taken: bool) -> bool {
         let trusted = self.standing.witness.is_none() && !self.is_on_probation();
         (trusted || !taken) && self.still_counts().is_ok()
+    }
+
+    /// Stands in line for these resources, where the server can tell on this connection whose turn it is.
+    pub(crate) async fn stand_in_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+        place: Place,
+    ) -> Result<Option<Duration>, BackendError> {
+        let Some(waiters) = &self.standing.waiters else {
+            let cause = "the server tells nothing on this connection, which takes RESP3";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+        };
+        let client = self.backend.client();
+        let listen = || async {
+            let subscribe = ["SUBSCRIBE", waiters.channel()];
+            client.command(&subscribe).await?;
+            // Tells of what others do who publish nothing. Not every server can, nor permits it.
+            let track = ["CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP"];
+            let _ = client.command(&track).await;
+            Ok(())
+        };
+        self.listens.get_or_try_init(listen).await?;
+        // For the command that follows, which the connection sends next.
+        let track = client.command(&["CLIENT", "CACHING", "YES"]);
+        let stand = self.backend.stand_in_line(resources, waiter, place);
+        let (_, left) = tokio::join!(biased; track, stand);
+        left
     }
 
     /// Whether a vote that was just granted counts.

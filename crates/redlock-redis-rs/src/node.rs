@@ -8,9 +8,9 @@ use redis::{
     aio::ConnectionLike,
 };
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Reply,
-    Resources, RestartGuard, Vote, forward_backend,
-    redis::{self as protocol, Shortcut},
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
+    Reply, Resources, RestartGuard, Vote, Wake, forward_backend,
+    redis::{self as protocol, Ear, Shortcut, Waiters},
 };
 
 use tokio::runtime::Handle;
@@ -20,7 +20,7 @@ use crate::{
     doubt::Doubts,
     follow::{Follow, Followed},
     line::{Line, Standing},
-    slot::Slot,
+    slot::{Dial, Hearing, Slot},
     standalone::Standalone,
 };
 
@@ -74,6 +74,7 @@ impl RedisNode {
                 key_prefix: String::new(),
                 scripts_only: false,
                 guard: None,
+                waiters: None,
             },
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
@@ -142,12 +143,12 @@ impl RedisNodeBuilder {
     /// # Errors
     ///
     /// As [`RedisNode::new`].
-    pub fn open(self, url: impl IntoConnectionInfo) -> Result<RedisNode, RedisError> {
+    pub fn open(mut self, url: impl IntoConnectionInfo) -> Result<RedisNode, RedisError> {
         let info = url.into_connection_info()?;
         let address = address_of(&info);
-        let dial = Standalone::new(info, self.tls.clone())?;
-        let slot = Slot::new(dial, self.connect_timeout, self.protocol.clone());
-        Ok(self.node(slot, Some(address)))
+        let waiters = self.listening();
+        let dial = Standalone::new(info, self.tls.clone(), waiters)?;
+        Ok(self.over(dial, Some(address)))
     }
 
     /// The server behind this connection; see [`RedisNode::from_connection`].
@@ -161,7 +162,7 @@ impl RedisNodeBuilder {
             line: Line::new(self.protocol.over(connection), Standing::default()),
             guarded: self.protocol.guard.is_some(),
         };
-        self.node(given, None)
+        self.node(given, None, None)
     }
 
     /// A client of the redis crate for the server at this URL, with these settings' certificates. Sends
@@ -175,20 +176,50 @@ impl RedisNodeBuilder {
     }
 
     /// The server that this follows wherever it moves, over one multiplexed connection at a time.
-    pub fn follow(self, follow: impl Follow) -> RedisNode {
+    pub fn follow(mut self, follow: impl Follow) -> RedisNode {
         let name = follow.name();
         let dial = Followed {
             follow: Box::new(follow),
             tls: self.tls.clone(),
             key_prefix: self.protocol.key_prefix.clone(),
+            waiters: self.listening(),
         };
+        self.over(dial, name)
+    }
+
+    /// Those who will wait at the server.
+    fn listening(&mut self) -> Arc<Waiters> {
+        let waiters = Waiters::new();
+        self.protocol.waiters = Some(Arc::clone(&waiters));
+        waiters
+    }
+
+    /// The node over connections dialled so, at which one can wait.
+    fn over<D: Dial>(self, dial: D, address: Option<String>) -> RedisNode {
         let slot = Slot::new(dial, self.connect_timeout, self.protocol.clone());
-        self.node(slot, name)
+        let ear = Hearing {
+            slot: Arc::clone(&slot),
+            response_timeout: self.response_timeout,
+        };
+        let waiters = self.protocol.waiters.clone();
+        let waiters = waiters.filter(|_| !self.protocol.scripts_only);
+        let waiting = waiters.map(|waiters| Waiting {
+            waiters,
+            ear: Arc::new(ear),
+            key_prefix: self.protocol.key_prefix.clone(),
+        });
+        self.node(slot, address, waiting)
     }
 
     /// The node over this source of connections.
-    pub(crate) fn node<S: Source>(self, source: S, address: Option<String>) -> RedisNode {
+    pub(crate) fn node<S: Source>(
+        self,
+        source: S,
+        address: Option<String>,
+        waiting: Option<Waiting>,
+    ) -> RedisNode {
         let node = Node {
+            waiting,
             name: self.name.or(address),
             response_timeout: self.response_timeout,
             max_ttl: self.protocol.guard.map(RestartGuard::max_ttl),
@@ -249,7 +280,15 @@ enum Operation {
 /// Begins operations that outlive the call.
 struct Shared<S: Source>(Arc<Node<S>>);
 
+/// How to wait at a server.
+pub(crate) struct Waiting {
+    waiters: Arc<Waiters>,
+    ear: Arc<dyn Ear>,
+    key_prefix: String,
+}
+
 struct Node<S: Source> {
+    waiting: Option<Waiting>,
     name: Option<String>,
     response_timeout: Duration,
     max_ttl: Option<Duration>,
@@ -462,7 +501,7 @@ impl<S: Source> Begun<S> {
         let line = Arc::clone(node.source.line(&self.lease));
         let vote = match answer {
             Err(error) if is_noscript(&error) => Ok(None),
-            answer => line.backend.vote(shortcut, answer),
+            answer => line.backend.vote(shortcut, &self.resources, answer),
         };
         let is_acquire = matches!(self.operation, Operation::Acquire(..));
         match vote {
@@ -547,6 +586,24 @@ impl<S: Source> LockBackend for Shared<S> {
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
         self.0.run(Operation::Extend(ttl), resources, value).await
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        let Some(waiting) = &self.0.waiting else {
+            let cause = "nothing is told over a connection that is not the node's own, or takes scripts only";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+        };
+        let Waiting {
+            waiters,
+            ear,
+            key_prefix,
+        } = waiting;
+        waiters.wait(ear, key_prefix, resources, place).await
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        let waiting = self.0.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.waiters.is_awaited(resources))
     }
 
     /// A replica can answer, too: that is no sign of a useful connection.

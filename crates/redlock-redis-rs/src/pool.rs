@@ -39,7 +39,7 @@ impl RedisNodeBuilder {
             capabilities: self.protocol.capabilities(),
             protocol: self.protocol.clone(),
         };
-        self.node(pooled, None)
+        self.node(pooled, None, None)
     }
 }
 

@@ -14,7 +14,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use redlock_core::{BackendError, BackendErrorKind, retry::backoff};
+use redlock_core::{BackendError, BackendErrorKind, Place, Resources, redis::Ear, retry::backoff};
 use tokio::time::Instant;
 
 use crate::{
@@ -239,6 +239,33 @@ impl<D: Dial> Source for Arc<Slot<D>> {
 
     fn condemns(&self, error: &BackendError) -> bool {
         self.dial.condemns(error)
+    }
+}
+
+/// What waits over a slot's connections.
+pub(crate) struct Hearing<D: Dial> {
+    pub(crate) slot: Arc<Slot<D>>,
+    pub(crate) response_timeout: Duration,
+}
+
+#[async_trait]
+impl<D: Dial> Ear for Hearing<D> {
+    async fn stand_in_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+        place: Place,
+    ) -> Result<Option<Duration>, BackendError> {
+        let line = self.slot.lease().await?;
+        let stood = line.stand_in_line(resources, waiter, place);
+        line.answer(self.response_timeout, stood).await
+    }
+
+    async fn leave_line(&self, resources: &Resources, waiter: &str) {
+        if let Ok(line) = self.slot.lease().await {
+            let left = line.backend.leave_line(resources, waiter);
+            let _ = line.answer(self.response_timeout, left).await;
+        }
     }
 }
 

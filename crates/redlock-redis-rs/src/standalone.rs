@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use redis::{
     AsyncConnectionConfig, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, PushKind,
-    RedisError, RedisResult, aio::MultiplexedConnection,
+    RedisError, RedisResult, Value, aio::MultiplexedConnection,
 };
-use redlock_core::BackendError;
+use redlock_core::{BackendError, redis::Waiters};
 
 use crate::{
     connection::classify,
@@ -25,15 +25,20 @@ use crate::{
 pub(crate) struct Standalone {
     info: ConnectionInfo,
     tls: Tls,
+    waiters: Arc<Waiters>,
 }
 
 impl Standalone {
     /// Checks what can be checked without a connection.
-    pub(crate) fn new(info: ConnectionInfo, tls: Tls) -> Result<Self, RedisError> {
+    pub(crate) fn new(
+        info: ConnectionInfo,
+        tls: Tls,
+        waiters: Arc<Waiters>,
+    ) -> Result<Self, RedisError> {
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_tcp_settings(tcp);
         tls.open(info.clone())?;
-        Ok(Self { info, tls })
+        Ok(Self { info, tls, waiters })
     }
 
     async fn connect(
@@ -55,13 +60,40 @@ impl Standalone {
     }
 }
 
-/// Sets the flag when it is dropped: the task that reads the connection owns it, and may end with its
-/// runtime without a word.
-struct Closed(Arc<AtomicBool>);
+/// Takes what the server says unasked.
+///
+/// The task that reads the connection owns it, and may end with its runtime without a word: then it is dropped.
+struct Pushes {
+    closed: Arc<AtomicBool>,
+    waiters: Arc<Waiters>,
+}
 
-impl Drop for Closed {
+impl Pushes {
+    fn end(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.waiters.interrupted();
+    }
+
+    fn take(&self, push: &PushInfo) {
+        match (&push.kind, &push.data[..]) {
+            (PushKind::Disconnection, _) => self.end(),
+            (PushKind::Message, [.., Value::BulkString(message)]) => self.waiters.told(message),
+            (PushKind::Invalidate, [Value::Array(keys)]) => {
+                for key in keys {
+                    if let Value::BulkString(key) = key {
+                        self.waiters.changed(Some(key));
+                    }
+                }
+            }
+            (PushKind::Invalidate, _) => self.waiters.changed(None),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Pushes {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.end();
     }
 }
 
@@ -73,16 +105,21 @@ impl Dial for Standalone {
     /// and proxies refuse it in various ways, so that RESP2 is tried whenever it fails.
     async fn dial(&self) -> Result<Dialled<Pipe>, BackendError> {
         let closed = Arc::new(AtomicBool::new(false));
-        let guard = Closed(Arc::clone(&closed));
+        let pushes = Pushes {
+            closed: Arc::clone(&closed),
+            waiters: Arc::clone(&self.waiters),
+        };
         let watch = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                guard.0.store(true, Ordering::SeqCst);
-            }
+            pushes.take(&push);
             Ok::<_, Infallible>(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(watch);
         match self.connect(ProtocolVersion::RESP3, config).await {
-            Ok(connection) => return Ok(piped(connection, closed)),
+            Ok(connection) => {
+                let mut dialled = piped(connection, closed);
+                dialled.standing.waiters = Some(Arc::clone(&self.waiters));
+                return Ok(dialled);
+            }
             Err(error)
                 if error.kind() == ErrorKind::AuthenticationFailed
                     || error.is_connection_refusal() =>

@@ -23,6 +23,7 @@ mod fencing;
 mod inspect;
 mod names;
 mod release;
+mod wait;
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
@@ -31,7 +32,8 @@ use redlock_core::{BackendErrorKind, Holder, Instant, LockBackend, LockValue, Re
 use tokio::time::sleep;
 
 pub use self::{
-    acquire::*, concurrency::*, dropped::*, extend::*, fencing::*, inspect::*, names::*, release::*,
+    acquire::*, concurrency::*, dropped::*, extend::*, fencing::*, inspect::*, names::*,
+    release::*, wait::*,
 };
 
 /// One `#[tokio::test]` for every clause of the contract of
@@ -88,6 +90,11 @@ macro_rules! conformance {
             a_fence_is_forgotten_in_time
             a_fencing_token_keeps_to_the_nodes_clock
             a_fencing_token_is_granted_once
+            waiting_ends_at_once_where_all_is_free
+            waiting_ends_with_a_release
+            waiting_ends_with_the_lease
+            who_stops_waiting_is_in_nobodys_way
+            waiting_is_all_or_nothing
         );
     };
     ($subject:expr; $($clause:ident)+) => {

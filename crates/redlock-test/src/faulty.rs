@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Proposal, Reply,
-    Resources, Vote,
+    BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
+    Reply, Resources, Vote, Wake,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -46,6 +46,8 @@ pub enum Operation {
     Extend,
     /// [`LockBackend::inspect`]
     Inspect,
+    /// [`LockBackend::wait`]
+    Wait,
 }
 
 /// What becomes of an operation.
@@ -82,7 +84,7 @@ pub enum Fault {
         /// From the answer until the node executes it again.
         after: Duration,
     },
-    /// The node refuses without looking. To inspect is refused as not supported.
+    /// The node refuses without looking. To inspect and to wait is refused as not supported.
     Refuse,
     /// An error, and nothing is executed.
     Fail(BackendErrorKind),
@@ -147,8 +149,8 @@ impl<B: LockBackend> Faulty<B> {
 
     /// From now on this becomes of every operation.
     pub fn on_all(&self, fault: Fault) {
-        use Operation::{Acquire, Extend, Inspect, Release};
-        for operation in [Acquire, Release, Extend, Inspect] {
+        use Operation::{Acquire, Extend, Inspect, Release, Wait};
+        for operation in [Acquire, Release, Extend, Inspect, Wait] {
             self.on(operation, fault);
         }
     }
@@ -297,6 +299,11 @@ fn call(
     }
 }
 
+fn unsupported<T>() -> Result<T, BackendError> {
+    let cause = "a fault made by the test";
+    Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed())
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<B: LockBackend> LockBackend for Faulty<B> {
@@ -364,9 +371,19 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
     async fn inspect(&self, resource: &str) -> Result<Option<Holder>, BackendError> {
         let name = Resources::new([resource]).expect("a name");
         let call = call(Operation::Inspect, &name, None, None);
-        let refused = BackendError::new(BackendErrorKind::Unsupported, "a fault made by the test");
         let execute = move |node: Arc<B>| async move { node.inspect(&name[0]).await };
-        self.carry(call, Err(refused.not_executed()), execute).await
+        self.carry(call, unsupported(), execute).await
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        let call = call(Operation::Wait, resources, None, None);
+        let resources = resources.clone();
+        let execute = move |node: Arc<B>| async move { node.wait(&resources, place).await };
+        self.carry(call, unsupported(), execute).await
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        self.inner.is_awaited(resources)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

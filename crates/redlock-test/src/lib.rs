@@ -7,7 +7,7 @@
 //! - [`History`] records who held what, and tells whether two ever held the same at once.
 //! - [`server`] starts real servers on free loopback ports, to pause, kill and restart: single ones, clusters,
 //!   and masters under Sentinel, of the system's `redis-server` and of other versions and kinds.
-//! - [`proxy`] stands between a client and a server and stalls, cuts, or loses replies.
+//! - [`proxy`] stands between a client and a server and stalls, cuts, loses replies, or takes its time.
 //! - [`hostile`] is a server that answers what a test wants, well formed or not.
 //!
 //! Panics are how a fixture reports that it could not do what a test asked of it.

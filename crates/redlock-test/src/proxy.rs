@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -15,8 +16,9 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 /// Forwards connections to a server, as long as it lives.
@@ -51,6 +53,15 @@ impl Proxy {
     ///
     /// When it cannot listen.
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
+        Self::start_distant(server, Duration::ZERO).await
+    }
+
+    /// As [`start`](Self::start), with whatever is carried so long on its way, in each direction.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start_distant(server: SocketAddr, each_way: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let connections = Arc::new(Mutex::new(Connections {
@@ -67,7 +78,7 @@ impl Proxy {
                     connections.open.push(sender);
                     mode
                 };
-                tokio::spawn(forward(client, server, mode));
+                tokio::spawn(forward(client, server, each_way, mode));
             }
         });
         Ok(Self {
@@ -156,7 +167,12 @@ fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
     connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn forward(client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn forward(
+    client: TcpStream,
+    server: SocketAddr,
+    each_way: Duration,
+    mut mode: watch::Receiver<Mode>,
+) {
     let Ok(server) = TcpStream::connect(server).await else {
         return;
     };
@@ -167,14 +183,14 @@ async fn forward(client: TcpStream, server: SocketAddr, mut mode: watch::Receive
     let (requests, replies) = (mode.clone(), mode.clone());
     let lossy = AtomicBool::new(false);
     tokio::select! {
-        _ = carry(from_client, to_server, requests, |mode, request| {
+        _ = carry(from_client, to_server, each_way, requests, |mode, request| {
             if let Mode::LoseReplies(text) = mode {
                 let found = request.windows(text.len().max(1)).any(|part| part == text.as_bytes());
                 lossy.fetch_or(found || text.is_empty(), SeqCst);
             }
             true
         }) => {}
-        _ = carry(from_server, to_client, replies, |mode, _| {
+        _ = carry(from_server, to_client, each_way, replies, |mode, _| {
             let lossy = lossy.load(SeqCst) || mode == Mode::LoseReplies("");
             !(lossy && matches!(mode, Mode::LoseReplies(_)))
         }) => {}
@@ -186,22 +202,65 @@ async fn forward(client: TcpStream, server: SocketAddr, mut mode: watch::Receive
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    takes: Duration,
     mut mode: watch::Receiver<Mode>,
     lets_through: impl Fn(Mode, &[u8]) -> bool,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let length = from.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(());
+    let (sender, mut on_their_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let depart = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            let now = mode.wait_for(|mode| *mode != Mode::Stalled).await;
+            let now = *now.map_err(io::Error::other)?;
+            if now == Mode::Cut {
+                return Ok(());
+            }
+            let bytes = &buffer[..length];
+            if lets_through(now, bytes) {
+                let sent = sender.send((Instant::now() + takes, bytes.to_vec()));
+                sent.map_err(io::Error::other)?;
+            }
         }
-        let now = mode.wait_for(|mode| *mode != Mode::Stalled).await;
-        let now = *now.map_err(io::Error::other)?;
-        if now == Mode::Cut {
-            return Ok(());
+    };
+    let arrive = async {
+        while let Some((due, bytes)) = on_their_way.recv().await {
+            // A timer would round no time up to a millisecond.
+            if !takes.is_zero() {
+                sleep_until(due).await;
+            }
+            to.write_all(&bytes).await?;
         }
-        if lets_through(now, &buffer[..length]) {
-            to.write_all(&buffer[..length]).await?;
-        }
+        Ok(())
+    };
+    tokio::try_join!(depart, arrive).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_from_afar_takes_its_time_both_ways_and_stays_in_order() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut echo, _) = listener.accept().await.unwrap();
+            let (mut from, mut to) = echo.split();
+            tokio::io::copy(&mut from, &mut to).await
+        });
+        let each_way = Duration::from_millis(20);
+        let proxy = Proxy::start_distant(address, each_way).await.unwrap();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        let asked = Instant::now();
+        client.write_all(b"first").await.unwrap();
+        client.write_all(b"second").await.unwrap();
+        let mut reply = [0; 11];
+        client.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply, b"firstsecond");
+        assert!(asked.elapsed() >= 2 * each_way);
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, Holder, LockBackend, LockValue, Proposal, Reply, Resources, Vote,
+    BackendError, Holder, LockBackend, LockValue, Place, Proposal, Reply, Resources, Vote, Wake,
 };
 
 /// Wraps a backend so that the node's clock runs at another rate than the client's.
@@ -119,6 +119,14 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
             holder.remaining = holder.remaining.map(|it| self.counting(it));
         }
         Ok(holder)
+    }
+
+    async fn wait(&self, resources: &Resources, place: Place) -> Result<Wake, BackendError> {
+        self.inner.wait(resources, place).await
+    }
+
+    fn is_awaited(&self, resources: &Resources) -> bool {
+        self.inner.is_awaited(resources)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

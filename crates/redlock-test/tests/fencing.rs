@@ -1,19 +1,20 @@
 //! Nodes whose fencing tokens are broken are found out by the clause that says so.
 
+mod common;
+
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, future::LocalBoxFuture};
+use common::{Clause, assert_each_is_rejected};
 use redlock_core::{
     BackendError, CLOCK_TOLERANCE, FencingToken, Instant, LockBackend, LockValue, MemoryBackend,
     NextToken, Proposal, Resources, Vote,
 };
-use redlock_test::conformance::{self, Subject};
+use redlock_test::conformance::Subject;
 
 /// What is wrong with a node's fencing tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -243,16 +244,6 @@ impl LockBackend for Broken {
     }
 }
 
-type Clause = (&'static str, fn(Subject) -> LocalBoxFuture<'static, ()>);
-
-macro_rules! clause {
-    ($clause:ident) => {
-        (stringify!($clause), |subject| {
-            conformance::$clause(subject).boxed_local()
-        })
-    };
-}
-
 /// The clause that must find out what is wrong.
 fn clause_against(wrong: Wrong) -> Clause {
     match wrong {
@@ -287,13 +278,7 @@ fn clause_against(wrong: Wrong) -> Clause {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_fencing_is_broken_is_rejected_by_the_clause_that_says_so() {
-    for wrong in ALL {
-        let (name, clause) = clause_against(wrong);
-        // The same node with nothing wrong passes: it is the fault that is found.
-        clause(Broken::subject(None)).await;
-        let verdict = AssertUnwindSafe(clause(Broken::subject(Some(wrong)))).catch_unwind();
-        assert!(verdict.await.is_err(), "{wrong:?} passes {name}");
-    }
+    assert_each_is_rejected(&ALL, clause_against, Broken::subject).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,55 @@
+-- Stands in line for the first key that exists, or whose turn is somebody else's; in none if there is no such key.
+-- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last"; for how
+-- many milliseconds a turn is kept.
+-- Returns for how many milliseconds there is nothing to try, -1 if that is not known, or -2 if there is.
+-- When the turn was given, and to whom.
+local function turn(line)
+  local head = redis.call('LINDEX', line, 0)
+  if head then
+    return string.match(head, '^(%d+) (.+)$')
+  end
+end
+
+local function stands(line)
+  for _, other in ipairs(redis.call('LRANGE', line, 0, -1)) do
+    if other == ARGV[1] then
+      return true
+    end
+  end
+end
+
+local function stand(line, left)
+  if stands(line) then
+    -- It keeps its place.
+  elseif ARGV[2] == 'first' then
+    if turn(line) then
+      redis.call('LPOP', line)
+    end
+    redis.call('LPUSH', line, ARGV[1])
+  else
+    redis.call('RPUSH', line, ARGV[1])
+  end
+  redis.call('PEXPIRE', line, math.max(left, 0) + 60000)
+end
+
+for _, key in ipairs(KEYS) do
+  local left = redis.call('PTTL', key)
+  if left ~= -2 then
+    stand(key .. ':redlock:line', left)
+    return left
+  end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, key in ipairs(KEYS) do
+  local line = key .. ':redlock:line'
+  local given, whose = turn(line)
+  local left = given and tonumber(given) + tonumber(ARGV[3]) - now or 0
+  -- A clock that was set back says nothing.
+  if left > 0 and left <= tonumber(ARGV[3]) and whose ~= ARGV[1] and ARGV[2] ~= 'first' then
+    stand(line, left)
+    return left
+  end
+  redis.call('LREM', line, 0, ARGV[1])
+end
+return -2

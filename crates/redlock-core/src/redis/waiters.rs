@@ -1,0 +1,268 @@
+//! Who waits at a Redis server for a release, and how it is told.
+//!
+//! The server keeps a list for every resource that somebody waits for, beside its key. A release takes the first out
+//! of it and publishes its ticket on the channel of its process. A waiter looks again when the lease ends that it has
+//! seen, when the server says that the key has changed, and from time to time, as messages can be lost.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use crate::{
+    BackendError, Place, Resources, Wake,
+    clock::{Instant, after, sleep_until},
+    retry::{backoff, jittered},
+    wait::Awaited,
+};
+
+/// After what time a waiter looks again at the latest.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// By how much, at most, a waiter is late to see a lease end, so that not all are there at the same moment.
+const SLACK: Duration = Duration::from_millis(3);
+
+/// The first and the longest time for which those are left alone who may have changed a key because it is their turn.
+const GRACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// The connections of a driver to one server, over which its waiters stand in line.
+#[async_trait]
+pub trait Ear: Send + Sync + 'static {
+    /// [`RedisBackend::stand_in_line`](super::RedisBackend::stand_in_line) on the present connection, which listens to
+    /// the channel of the waiters: whatever is published there is given to [`Waiters::told`].
+    async fn stand_in_line(
+        &self,
+        resources: &Resources,
+        waiter: &str,
+        place: Place,
+    ) -> Result<Option<Duration>, BackendError>;
+
+    /// [`RedisBackend::leave_line`](super::RedisBackend::leave_line), if there is a connection.
+    async fn leave_line(&self, resources: &Resources, waiter: &str);
+}
+
+/// Those in this process who wait at one server.
+pub struct Waiters {
+    channel: String,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+    awaited: Mutex<Awaited>,
+    /// Whether there ever was anything in it.
+    ever_awaited: AtomicBool,
+}
+
+struct Waiting {
+    keys: Vec<String>,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// Why to look again.
+enum Notice {
+    Turn,
+    Changed,
+    Interrupted,
+}
+
+impl Waiters {
+    /// Nobody, who listens to a channel of its own.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            channel: format!("redlock:wake:{:016x}", rand::random::<u64>()),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+            awaited: Mutex::default(),
+            ever_awaited: AtomicBool::new(false),
+        })
+    }
+
+    /// The channel on which they are told, `redlock:wake:…`.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// This was published on the channel.
+    pub fn told(&self, message: &[u8]) {
+        let ticket = std::str::from_utf8(message)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        if let Some(waiting) = ticket.and_then(|ticket: u64| self.waiting().remove(&ticket)) {
+            let _ = waiting.notices.send(Notice::Turn);
+        }
+    }
+
+    /// The server says that this key has changed (`invalidate`, of client tracking), or any, if it names none.
+    pub fn changed(&self, key: Option<&[u8]>) {
+        for waiting in self.waiting().values() {
+            if key.is_none_or(|key| waiting.keys.iter().any(|ours| ours.as_bytes() == key)) {
+                let _ = waiting.notices.send(Notice::Changed);
+            }
+        }
+    }
+
+    /// Messages may have been lost, for a connection has ended.
+    pub fn interrupted(&self) {
+        for waiting in self.waiting().values() {
+            let _ = waiting.notices.send(Notice::Interrupted);
+        }
+    }
+
+    /// A release of ours has given the turn to somebody.
+    pub(super) fn note_awaited(&self, resources: &Resources) {
+        self.ever_awaited.store(true, Ordering::Relaxed);
+        self.awaited().note(resources, Instant::now());
+    }
+
+    /// See [`LockBackend::is_awaited`](crate::LockBackend::is_awaited).
+    pub fn is_awaited(&self, resources: &Resources) -> bool {
+        self.ever_awaited.load(Ordering::Relaxed)
+            && self.awaited().contains(resources, Instant::now())
+    }
+
+    /// See [`LockBackend::wait`](crate::LockBackend::wait); the resources' keys are their names behind the prefix.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ear::stand_in_line`].
+    pub async fn wait(
+        self: &Arc<Self>,
+        ear: &Arc<dyn Ear>,
+        key_prefix: &str,
+        resources: &Resources,
+        mut place: Place,
+    ) -> Result<Wake, BackendError> {
+        let keys = resources.iter().map(|name| format!("{key_prefix}{name}"));
+        let mut line = InLine::new(self, Arc::clone(ear), resources, keys.collect());
+        let mut grace = backoff(GRACE.0, GRACE.1);
+        loop {
+            let Some(left) = line.stand(place).await? else {
+                line.done = true;
+                return Ok(Wake::Free);
+            };
+            // One that was in front stays there, and to be last twice is to be where one is.
+            place = Place::Last;
+            let mut look = after(
+                Instant::now(),
+                left.min(LOOK) + SLACK.mul_f64(rand::random()),
+            );
+            loop {
+                let notice = tokio::select! {
+                    biased;
+                    notice = line.notices.recv() => notice,
+                    () = sleep_until(look) => break,
+                };
+                match notice {
+                    Some(Notice::Turn) => {
+                        line.done = true;
+                        return Ok(Wake::Turn);
+                    }
+                    Some(Notice::Changed) => {
+                        let soon = grace.next().unwrap_or(GRACE.1);
+                        look = look.min(after(
+                            Instant::now(),
+                            jittered(soon, soon / 2, rand::random()),
+                        ));
+                    }
+                    Some(Notice::Interrupted) | None => break,
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Waiters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiters")
+            .field("channel", &self.channel)
+            .field("waiting", &self.waiting().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One who stands in line, until it is dropped.
+struct InLine {
+    waiters: Arc<Waiters>,
+    ear: Arc<dyn Ear>,
+    resources: Resources,
+    ticket: u64,
+    name: String,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    /// Whether the server may have it in a list.
+    listed: bool,
+    /// Whether it has what it waited for.
+    done: bool,
+}
+
+impl InLine {
+    fn new(
+        waiters: &Arc<Waiters>,
+        ear: Arc<dyn Ear>,
+        resources: &Resources,
+        keys: Vec<String>,
+    ) -> Self {
+        let ticket = waiters.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, notices) = mpsc::unbounded_channel();
+        let waiting = Waiting {
+            keys,
+            notices: sender,
+        };
+        waiters.waiting().insert(ticket, waiting);
+        Self {
+            waiters: Arc::clone(waiters),
+            ear,
+            resources: resources.clone(),
+            ticket,
+            name: format!("{} {ticket}", waiters.channel),
+            notices,
+            listed: false,
+            done: false,
+        }
+    }
+
+    async fn stand(&mut self, place: Place) -> Result<Option<Duration>, BackendError> {
+        self.listed = true;
+        let stood = self.ear.stand_in_line(&self.resources, &self.name, place);
+        let stood = stood.await;
+        if stood
+            .as_ref()
+            .is_err_and(|error| !error.may_have_happened())
+        {
+            self.listed = false;
+        }
+        stood
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.waiters.waiting().remove(&self.ticket);
+        if self.listed
+            && !self.done
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (ear, resources, name) = (
+                Arc::clone(&self.ear),
+                self.resources.clone(),
+                std::mem::take(&mut self.name),
+            );
+            runtime.spawn(async move { ear.leave_line(&resources, &name).await });
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Whoever waits is told by the servers when it is time to try. The delays between attempts are so long that no test
+//! ends by them.
+
+use std::{iter, sync::Arc, time::Duration};
+
+use redlock::{FredNode, Lock, LockBackend, RedisNode, Redlock, SentinelNode};
+use redlock_test::server::{RedisServer, SentinelGroup};
+use tests::{TTL, eventually, eventually_clean, sentinels, warm};
+use tokio::{task::JoinHandle, time::timeout};
+
+/// Before any lease in these tests ends by itself.
+const SOON: Duration = Duration::from_secs(15);
+
+fn process<B: LockBackend>(servers: &[RedisServer], node: impl Fn(&str) -> B) -> Redlock {
+    Redlock::new(servers.iter().map(|server| node(&server.url()))).expect("distinct servers")
+}
+
+fn waits(process: Redlock, resource: &'static str) -> JoinHandle<Lock> {
+    tokio::spawn(async move {
+        // A failure for another reason would end the test before it begins.
+        warm(&process).await;
+        let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
+        let lock = process.acquire_with_retry(resource, TTL, seldom).await;
+        lock.expect("it is free in the end")
+    })
+}
+
+async fn gets(waiting: JoinHandle<Lock>) -> Lock {
+    let lock = timeout(SOON, waiting).await.expect("it is told");
+    lock.expect("it does not panic")
+}
+
+/// How many wait at these servers for the resource.
+fn waiting(servers: &[RedisServer], resource: &str) -> usize {
+    let line = format!("{resource}:redlock:line");
+    let length = |server: &RedisServer| server.cli(&["LLEN", &line]).trim().parse().unwrap_or(0);
+    servers.iter().map(length).sum::<usize>()
+}
+
+async fn eventually_waiting(servers: &[RedisServer], resource: &str, count: usize) {
+    let what = format!("{count} wait for {resource}");
+    eventually(&what, || waiting(servers, resource) == count).await;
+}
+
+async fn is_handed_on<B: LockBackend>(node: impl Fn(&str) -> B + Copy) {
+    let servers = RedisServer::start_many(3);
+    let held = process(&servers, node)
+        .acquire("a", TTL)
+        .await
+        .expect("it is free");
+    let mut all = Vec::new();
+    for number in 0..5 {
+        let waits = waits(process(&servers, node), "a");
+        all.push(tokio::spawn(async move {
+            let lock = gets(waits).await;
+            lock.release().await.expect("it is ours");
+        }));
+        eventually_waiting(&servers, "a", number + 1).await;
+    }
+    held.release().await.expect("it is ours");
+    for waited in all {
+        waited.await.expect("it does not panic");
+    }
+    eventually_clean(&servers).await;
+}
+
+fn redis_rs(url: &str) -> RedisNode {
+    RedisNode::new(url).expect("a URL")
+}
+
+fn fred(url: &str) -> FredNode {
+    FredNode::new(url).expect("a URL")
+}
+
+#[tokio::test]
+async fn redis_rs_a_release_is_told_to_one_after_the_other() {
+    is_handed_on(redis_rs).await;
+}
+
+#[tokio::test]
+async fn fred_a_release_is_told_to_one_after_the_other() {
+    is_handed_on(fred).await;
+}
+
+#[tokio::test]
+async fn drivers_tell_each_other() {
+    let servers = RedisServer::start_many(3);
+    let (one, other) = (process(&servers, redis_rs), process(&servers, fred));
+    for (ours, theirs) in [(&one, &other), (&other, &one)] {
+        let held = ours.acquire("a", TTL).await.expect("it is free");
+        let waits = waits(theirs.clone(), "a");
+        eventually_waiting(&servers, "a", 1).await;
+        held.release().await.expect("it is ours");
+        gets(waits).await.release().await.expect("it is ours");
+    }
+}
+
+#[tokio::test]
+async fn sentinel_a_release_is_told() {
+    let groups: Vec<_> = (0..3).map(|_| SentinelGroup::start()).collect();
+    let process = || {
+        let node = |group| SentinelNode::new(sentinels(group), group.master_name()).expect("URLs");
+        Redlock::new(groups.iter().map(node)).expect("distinct groups")
+    };
+    let held = process().acquire("a", TTL).await.expect("it is free");
+    let waits = waits(process(), "a");
+    eventually("it waits", || {
+        groups.iter().any(|group| waiting(group.servers(), "a") > 0)
+    })
+    .await;
+    held.release().await.expect("it is ours");
+    gets(waits).await.release().await.expect("it is ours");
+}
+
+#[tokio::test]
+async fn what_ends_without_a_word_is_noticed() {
+    let servers = RedisServer::start_many(3);
+    // A lease that ends.
+    let short = Duration::from_millis(1500);
+    let _ = process(&servers, redis_rs)
+        .acquire("a", short)
+        .await
+        .expect("it is free")
+        .leak();
+    gets(waits(process(&servers, redis_rs), "a"))
+        .await
+        .release()
+        .await
+        .expect("it is ours");
+    // A lock that somebody else's library releases, or an operator.
+    let _ = process(&servers, redis_rs)
+        .acquire("b", TTL)
+        .await
+        .expect("it is free")
+        .leak();
+    let waits = waits(process(&servers, redis_rs), "b");
+    eventually_waiting(&servers, "b", 1).await;
+    for server in &servers {
+        let _ = server.cli(&["DEL", "b"]);
+    }
+    gets(waits).await.release().await.expect("it is ours");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_meanwhile_loses_nothing() {
+    for node in [
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
+    ] {
+        let servers = RedisServer::start_many(3);
+        let held = process(&servers, node)
+            .acquire("a", TTL)
+            .await
+            .expect("it is free");
+        let waits = waits(process(&servers, node), "a");
+        eventually_waiting(&servers, "a", 1).await;
+        for server in &servers {
+            let _ = server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            let _ = server.cli(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]);
+        }
+        // Its connections are broken as well; what they did not say is done in the background.
+        let _ = held.release().await;
+        gets(waits).await.release().await.expect("it is ours");
+    }
+}
+
+#[tokio::test]
+async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
+    let servers = RedisServer::start_many(3);
+    for server in &servers {
+        let user = "ACL SETUSER limited on >secret resetchannels ~a ~b +set +evalsha +eval +get +del +pttl +pexpire";
+        let _ = server.cli(&user.split(' ').collect::<Vec<_>>());
+    }
+    let limited = |url: &str| redis_rs(&url.replace("redis://", "redis://limited:secret@"));
+    let other = process(&servers, limited);
+    let held = process(&servers, limited)
+        .acquire("a", TTL)
+        .await
+        .expect("it is free");
+    let waits = tokio::spawn(async move {
+        let often = iter::repeat(Duration::from_millis(100));
+        other.acquire_with_retry("a", TTL, often).await
+    });
+    held.release().await.expect("it is ours");
+    let lock = timeout(SOON, waits)
+        .await
+        .expect("it polls")
+        .expect("it does not panic");
+    lock.expect("it is free")
+        .release()
+        .await
+        .expect("it is ours");
+}
+
+#[tokio::test]
+async fn a_release_is_whole_though_telling_of_it_is_forbidden_half_way() {
+    let servers = RedisServer::start_many(1);
+    let user = "ACL SETUSER limited on >secret ~* &* +@all -time";
+    let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
+    let limited = |url: &str| redis_rs(&url.replace("redis://", "redis://limited:secret@"));
+    let both = process(&servers, limited).acquire(["a", "b"], TTL).await;
+    let waits = waits(process(&servers, redis_rs), "a");
+    eventually_waiting(&servers, "a", 1).await;
+    both.expect("they are free")
+        .release()
+        .await
+        .expect("they are ours");
+    assert_eq!(servers[0].cli(&["EXISTS", "b"]).trim(), "0");
+    gets(waits).await.release().await.expect("it is ours");
+}
