@@ -3,15 +3,17 @@
 use std::{
     borrow::Cow,
     future::pending,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use redlock_core::{
-    BackendError, BackendErrorKind, Instant, LockBackend, LockValue, Probation, Proposal,
+    BackendError, BackendErrorKind, Instant, LockBackend, LockValue, Probation, Proposal, Reply,
     Resources, RestartGuard, Vote,
 };
+
+use tokio::time::timeout;
 
 use crate::{
     history::NAMES,
@@ -20,8 +22,14 @@ use crate::{
     world::World,
 };
 
+/// For how long a driver waits for an answer that nobody awaits.
+const SILENCE: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Link(Arc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct Link {
+struct Inner {
     world: World,
     client: usize,
     node: usize,
@@ -42,16 +50,45 @@ impl Link {
     pub(crate) fn new(world: &World, client: usize, node: usize) -> Self {
         let plan = &world.state().plan;
         let guard = plan.guarded.then(|| RestartGuard::new(plan.longest_ttl()));
-        Self {
+        Self(Arc::new(Inner {
             world: world.clone(),
             client,
             node,
             guard,
             fenced: plan.fencing.is_some(),
             connection: Mutex::default(),
+        }))
+    }
+
+    /// Whether what is asked is begun rather than awaited: on all nodes, on some, or on none.
+    fn begins(&self) -> bool {
+        match self.0.client % 3 {
+            0 => self.0.node.is_multiple_of(2),
+            1 => true,
+            _ => false,
         }
     }
 
+    fn begin(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ask: Ask,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        if !self.begins() {
+            return Err(reply);
+        }
+        let (link, resources, value) = (self.clone(), resources.clone(), value.clone());
+        tokio::spawn(async move {
+            let answer = timeout(SILENCE, link.0.ask(&resources, &value, ask)).await;
+            reply.answer(answer.unwrap_or_else(|_| Err(BackendError::timeout())));
+        });
+        Ok(())
+    }
+}
+
+impl Inner {
     fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
         let connection = self.connection.lock();
         connection.unwrap_or_else(PoisonError::into_inner)
@@ -162,7 +199,7 @@ impl LockBackend for Link {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.ask(resources, value, Ask::Acquire(ttl)).await
+        self.0.ask(resources, value, Ask::Acquire(ttl)).await
     }
 
     async fn release(
@@ -170,7 +207,7 @@ impl LockBackend for Link {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        self.ask(resources, value, Ask::Release).await
+        self.0.ask(resources, value, Ask::Release).await
     }
 
     async fn extend(
@@ -179,7 +216,7 @@ impl LockBackend for Link {
         value: &LockValue,
         ttl: Duration,
     ) -> Result<Vote, BackendError> {
-        self.ask(resources, value, Ask::Extend(ttl)).await
+        self.0.ask(resources, value, Ask::Extend(ttl)).await
     }
 
     async fn acquire_fenced(
@@ -189,18 +226,39 @@ impl LockBackend for Link {
         ttl: Duration,
         proposal: Proposal,
     ) -> Result<Vote, BackendError> {
-        self.ask(resources, value, Ask::Fenced(ttl, proposal)).await
+        self.0
+            .ask(resources, value, Ask::Fenced(ttl, proposal))
+            .await
     }
 
     fn supports_fencing(&self) -> bool {
-        self.fenced
+        self.0.fenced
     }
 
     fn max_ttl(&self) -> Option<Duration> {
-        self.guard.map(RestartGuard::max_ttl)
+        self.0.guard.map(RestartGuard::max_ttl)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
-        Some(format!("n{}", self.node).into())
+        Some(format!("n{}", self.0.node).into())
+    }
+
+    fn begin_acquire(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        self.begin(resources, value, Ask::Acquire(ttl), reply)
+    }
+
+    fn begin_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        self.begin(resources, value, Ask::Release, reply)
     }
 }
