@@ -16,7 +16,7 @@ use crate::{
     BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
     chain::{Chain, Held},
     claim::Whom,
-    clock::Instant,
+    clock::{Instant, after, timeout_at},
     quorum::{Outcome, Tally},
     round::Operation,
 };
@@ -186,9 +186,9 @@ impl Ballot {
         has_ended
     }
 
-    /// Waits for the operation to end on this node.
+    /// Waits for the operation to end on this node, for as long as it may go on.
     pub(crate) async fn ended(&self, node: usize) -> Held {
-        poll_fn(|context| {
+        let ended = poll_fn(|context| {
             let mut count = self.count();
             if let Some(held) = count.held[node] {
                 return Poll::Ready(held);
@@ -197,8 +197,9 @@ impl Ballot {
                 count.behind.push(context.waker().clone());
             }
             Poll::Pending
-        })
-        .await
+        });
+        let ended = timeout_at(after(self.started, self.limit), ended).await;
+        ended.unwrap_or(Held::Unknown)
     }
 
     /// The operation has ended on this node.

@@ -62,10 +62,19 @@ impl Late {
     }
 
     async fn land(&self) {
+        for (reply, answer) in self.land_unanswered().await {
+            reply.answer(answer);
+        }
+    }
+
+    async fn land_unanswered(&self) -> Vec<(Reply, Result<Vote, BackendError>)> {
+        let mut landed = Vec::new();
         let behind = mem::take(&mut *self.0.behind.lock().unwrap());
         for (resources, value, reply) in behind {
-            reply.answer(self.0.node.acquire(&resources, &value, TTL).await);
+            let answer = self.0.node.acquire(&resources, &value, TTL).await;
+            landed.push((reply, answer));
         }
+        landed
     }
 
     fn tell(&self, reply: Reply, answer: Result<Vote, BackendError>) {
@@ -240,5 +249,18 @@ async fn a_call_that_is_dropped_releases_what_lands_later() {
     for node in &nodes {
         node.land().await;
     }
+    eventually("released", || holding(&nodes) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_does_not_wait_for_an_answer_that_never_comes() {
+    let nodes = [(); 3].map(|()| Late::new());
+    let redlock = Redlock::builder(nodes.clone()).cleanup_timeout(ms(500));
+    let redlock = redlock.build().unwrap();
+    nodes[2].mode(Mode::LandsLate);
+    let lock = redlock.acquire("a", TTL).await.unwrap();
+    lock.release().await.unwrap();
+    let _unanswered = nodes[2].land_unanswered().await;
+    assert_eq!(holding(&nodes), 1);
     eventually("released", || holding(&nodes) == 0).await;
 }

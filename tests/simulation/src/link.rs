@@ -60,8 +60,12 @@ impl Link {
         }))
     }
 
-    /// Whether what is asked is begun rather than awaited: on all nodes, on some, or on none.
+    /// Whether what is asked is begun rather than awaited: on all nodes, on some, or on none. Never before it is
+    /// connected.
     fn begins(&self) -> bool {
+        if self.0.guard.is_some() && self.0.connection().is_none() {
+            return false;
+        }
         match self.0.client % 3 {
             0 => self.0.node.is_multiple_of(2),
             1 => true,
