@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use redlock::{Error, RedisNode, Redlock};
 use redlock_test::{proxy::Proxy, server::RedisServer};
 use tests::{TTL, builder, calls, eventually, eventually_clean, nodes, redlock, warm};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::yield_now,
+    time::{sleep, timeout},
+};
 
 #[tokio::test]
 async fn acquire_extend_release_and_contention() {
@@ -371,4 +375,59 @@ async fn servers_without_resp3_or_evalsha_work() {
         lock.extend(TTL).await.unwrap();
         lock.release().await.unwrap();
     }
+}
+
+#[test]
+fn releases_are_repeated_when_the_runtime_ends_that_read_the_connection() {
+    let server = RedisServer::start();
+    let redlock = redlock(std::slice::from_ref(&server));
+    let first = Runtime::new().unwrap();
+    let mut second = Builder::new_current_thread();
+    let second = second.enable_all().build().unwrap();
+    first.block_on(warm(&redlock));
+    second.block_on(async {
+        let mut locks = Vec::new();
+        for number in 0..20 {
+            locks.push(redlock.acquire(format!("r{number}"), TTL).await.unwrap());
+        }
+        server.pause();
+        let releasing: Vec<_> = locks
+            .into_iter()
+            .map(|lock| tokio::spawn(lock.release()))
+            .collect();
+        // Asked, as one thread runs all of them.
+        yield_now().await;
+        first.shutdown_background();
+        for released in releasing {
+            let _ = released.await.unwrap();
+        }
+        server.resume();
+        eventually_clean(std::slice::from_ref(&server)).await;
+    });
+}
+
+#[test]
+fn a_new_connection_is_not_dialled_on_a_runtime_that_ends() {
+    let server = RedisServer::start();
+    let redlock = redlock(std::slice::from_ref(&server));
+    let first = Runtime::new().unwrap();
+    let mut second = Builder::new_current_thread();
+    let second = second.enable_all().build().unwrap();
+    first.block_on(warm(&redlock));
+    second.block_on(async {
+        let lock = redlock.acquire("a", TTL).await.unwrap();
+        server.pause();
+        let releasing = tokio::spawn(lock.release());
+        yield_now().await;
+        first.shutdown_background();
+        let _ = releasing.await.unwrap();
+        server.resume();
+        let mut acquired = redlock.try_acquire("b", TTL).await;
+        while let Err(error) = acquired {
+            // Not that somebody else's dial was.
+            assert!(!error.to_string().contains("cancelled"), "{error}");
+            sleep(Duration::from_millis(10)).await;
+            acquired = redlock.try_acquire("b", TTL).await;
+        }
+    });
 }

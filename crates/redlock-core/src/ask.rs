@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use tracing::Span;
+
 use crate::{
     BackendError, Reply, Vote, ballot::Ballot, caught::caught, chain::Held, clock::Instant,
     round::Operation, telemetry::Event,
@@ -15,6 +17,8 @@ pub(crate) struct Ask {
     pub(crate) ballot: Arc<Ballot>,
     pub(crate) node: usize,
     pub(crate) asked: Instant,
+    /// Closed when it has ended, however long the lock is held.
+    pub(crate) span: Span,
 }
 
 /// An extension that a node refused: it has lost the keys, or never had them.
@@ -56,7 +60,8 @@ impl Ask {
     /// The answer to what was begun.
     pub(crate) fn answered(self, result: Result<Vote, BackendError>, is_behind: bool) {
         let ballot = Arc::clone(&self.ballot);
-        let _entered = ballot.span.enter();
+        let span = self.span.clone();
+        let _entered = span.enter();
         let took = self.asked.elapsed();
         let shared = &ballot.redlock.0;
         shared.answered(self.node, ballot.operation, &result, took);

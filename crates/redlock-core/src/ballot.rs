@@ -10,7 +10,6 @@ use std::{
 };
 
 use tokio::runtime::Handle;
-use tracing::Span;
 
 use crate::{
     BackendError, BackendErrorKind, LockValue, Redlock, Resources, Vote, Votes,
@@ -37,9 +36,8 @@ pub(crate) struct Ballot {
     pub(crate) longest: Duration,
     /// Whether the lock has been released or lost.
     pub(crate) lock_ended: Arc<AtomicBool>,
-    /// Where clean-up runs, also when it is asked for outside of it.
+    /// Where it was asked, or the lock was acquired: what is left to do goes on there.
     pub(crate) runtime: Handle,
-    pub(crate) span: Span,
     pub(crate) started: Instant,
     pub(crate) count: Mutex<Count>,
 }
@@ -117,7 +115,10 @@ impl Ballot {
             return Poll::Ready(());
         }
         match &mut count.round {
-            Some((waker, _)) => waker.clone_from(context.waker()),
+            Some((waker, wants)) => {
+                waker.clone_from(context.waker());
+                *wants = each;
+            }
             none => *none = Some((context.waker().clone(), each)),
         }
         Poll::Pending

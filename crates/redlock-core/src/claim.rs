@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::runtime::Handle;
-use tracing::Span;
 
 use crate::{
     LockValue, Redlock, Resources,
@@ -122,8 +121,7 @@ impl Claim {
             limit,
             longest: self.longest,
             lock_ended: Arc::clone(&self.ended),
-            runtime: self.runtime.clone(),
-            span: Span::current(),
+            runtime: Handle::try_current().unwrap_or_else(|_| self.runtime.clone()),
             started: Instant::now(),
             count: Mutex::new(Count::new(&self.redlock, whom)),
         });

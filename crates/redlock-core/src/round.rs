@@ -4,7 +4,7 @@ use std::{future::poll_fn, mem, pin::pin, sync::Arc, task::Poll, time::Duration}
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::runtime::{Handle, TryCurrentError};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::{
     BackendError, Proposal, Vote, Votes,
@@ -55,13 +55,14 @@ impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
             .is_some_and(TryCurrentError::is_missing_context);
         let _entered = may_enter.then(|| self.ballot.runtime.enter());
         let may_begin = outside.is_none() || may_enter;
-        let asked = Instant::now();
+        let (asked, span) = (Instant::now(), Span::current());
         for node in nodes {
             let ballot = Arc::clone(&self.ballot);
             let ask = Ask {
                 ballot,
                 node,
                 asked,
+                span: span.clone(),
             };
             let awaited = if may_begin {
                 ask.begin().err()
@@ -172,8 +173,7 @@ impl Ballot {
         let bounded = async move {
             let _ = timeout_at(deadline, rest).await;
         };
-        let runtime = Handle::try_current().unwrap_or_else(|_| self.runtime.clone());
-        runtime.spawn(bounded.in_current_span());
+        self.runtime.spawn(bounded.in_current_span());
     }
 }
 

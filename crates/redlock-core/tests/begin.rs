@@ -39,6 +39,8 @@ enum Mode {
     LandsLate,
     Lost,
     Panics,
+    /// A release is neither done nor answered.
+    Stuck,
 }
 
 impl Late {
@@ -83,6 +85,7 @@ impl Late {
             Mode::AtOnce => reply.answer(answer),
             Mode::Held | Mode::LandsLate => self.0.begun.lock().unwrap().push((reply, answer)),
             Mode::Lost => drop(reply),
+            Mode::Stuck => unreachable!("acquires are done before"),
             Mode::Panics => panic!("as the test wants it"),
         }
     }
@@ -143,6 +146,11 @@ impl LockBackend for Late {
         value: &LockValue,
         reply: Reply,
     ) -> Result<(), Reply> {
+        if *self.0.mode.lock().unwrap() == Mode::Stuck {
+            let unknown = Err(BackendError::timeout());
+            self.0.begun.lock().unwrap().push((reply, unknown));
+            return Ok(());
+        }
         let answer = now(self.0.node.release(resources, value));
         if *self.0.mode.lock().unwrap() == Mode::LandsLate {
             reply.answer(answer);
@@ -263,4 +271,36 @@ async fn a_release_does_not_wait_for_an_answer_that_never_comes() {
     let _unanswered = nodes[2].land_unanswered().await;
     assert_eq!(holding(&nodes), 1);
     eventually("released", || holding(&nodes) == 0).await;
+}
+
+#[test]
+fn a_release_goes_on_though_the_runtime_ends_on_which_its_failure_is_told() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    };
+    // The connection is read on the one, the lock is released on the other.
+    let (reads, uses) = (runtime(), runtime());
+    let (nodes, redlock) = nodes();
+    uses.block_on(async {
+        let lock = redlock.acquire("a", TTL).await.unwrap();
+        nodes.iter().for_each(|node| node.mode(Mode::Stuck));
+        let releasing = tokio::spawn(lock.release());
+        eventually("asked", || {
+            nodes.iter().all(|it| it.0.begun.lock().unwrap().len() == 1)
+        })
+        .await;
+        nodes.iter().for_each(|node| node.mode(Mode::AtOnce));
+        for node in nodes.clone() {
+            let begun = mem::take(&mut *node.0.begun.lock().unwrap());
+            reads.spawn(async move {
+                let _begun = begun;
+                std::future::pending::<()>().await;
+            });
+        }
+        reads.shutdown_background();
+        let released = timeout(ms(100), releasing).await;
+        eventually("released", || holding(&nodes) == 0).await;
+        released.expect("at once").expect("no panic").unwrap_err();
+    });
 }

@@ -60,3 +60,32 @@ fn every_tracing_event_and_span_of_the_documentation_appears_and_shows_no_value(
         assert!(!text.contains(&value), "{value} is in:\n{text}");
     }
 }
+
+#[test]
+fn the_spans_of_an_acquisition_are_closed_while_the_lock_is_held() {
+    use tracing_subscriber::fmt::format::FmtSpan;
+
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let redlock = redlock_core::Redlock::new([redlock_core::MemoryBackend::new()]).unwrap();
+            let lock = redlock.acquire("a", common::TTL).await.unwrap();
+            let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            lock.release().await.unwrap();
+            for expected in [
+                "acquire{resources=a}:attempt{number=1}: redlock: close",
+                "acquire{resources=a}: redlock: close",
+            ] {
+                assert!(text.contains(expected), "{expected} is not in:\n{text}");
+            }
+        });
+    });
+}

@@ -118,14 +118,21 @@ impl<C: Shareable> Line<C> {
             return;
         };
         self.waiting.fetch_add(1, SeqCst);
-        self.watch(silence);
         let line = Arc::clone(self);
         pipe.send(command, move |answer| {
-            let answer = line.backend.client().answered(answer);
-            line.owed.store(false, SeqCst);
+            let answer = match answer {
+                Some(answer) => {
+                    let answer = line.backend.client().answered(answer);
+                    line.owed.store(false, SeqCst);
+                    answer
+                }
+                None => Err(BackendError::timeout().not_executed()),
+            };
             line.waiting.fetch_sub(1, SeqCst);
             done(answer);
         });
+        // Behind it: a task that ends meanwhile tells only those that it finds.
+        self.watch(silence);
     }
 
     pub(crate) const fn sends(&self) -> bool {
@@ -336,8 +343,15 @@ pub(crate) async fn within<T>(
 
 #[cfg(test)]
 mod tests {
-    use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
+    use redis::{
+        AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisFuture, Value,
+        aio::{ConnectionLike, MultiplexedConnection},
+    };
     use redlock_core::{LockBackend, LockValue, Resources, Vote};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        sync::oneshot,
+    };
 
     use super::*;
     use crate::connection::Protocol;
@@ -445,5 +459,84 @@ mod tests {
             });
             drop(first);
         }
+    }
+
+    /// A connection to a server that takes so long for each command.
+    async fn steady(each: Duration) -> MultiplexedConnection {
+        let (client, mut server) = duplex(1 << 20);
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connected = MultiplexedConnection::new_with_config(&info, client, config).await;
+        let (connection, driver) = connected.expect("nothing is said at first");
+        tokio::spawn(driver);
+        tokio::spawn(async move {
+            let mut read = vec![0; 1 << 20];
+            while let Ok(length @ 1..) = server.read(&mut read).await {
+                for _ in read[..length].iter().filter(|byte| **byte == b'*') {
+                    sleep(each).await;
+                    server.write_all(b"+OK\r\n").await.expect("writable");
+                }
+            }
+        });
+        connection
+    }
+
+    async fn piped(each: Duration) -> Arc<Line<Pipe>> {
+        let pipe = Pipe::new(steady(each).await);
+        let standing = Standing {
+            pipe: Some(pipe.clone()),
+            ..Standing::default()
+        };
+        Line::new(Protocol::default().over(pipe), standing)
+    }
+
+    fn ping(line: &Arc<Line<Pipe>>, silence: Duration) -> oneshot::Receiver<bool> {
+        let (sender, told) = oneshot::channel();
+        line.send(silence, redis::cmd("PING"), |answer| {
+            let _ = sender.send(answer.is_ok());
+        });
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_answers_all_the_time_is_kept_however_many_commands_wait() {
+        let line = piped(SILENCE / 50).await;
+        let asked: Vec<_> = (0..500).map(|_| ping(&line, SILENCE)).collect();
+        for told in asked {
+            assert!(told.await.expect("told"));
+        }
+        assert!(!line.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_while_the_watcher_ends_is_told_all_the_same() {
+        let line = piped(HOUR).await;
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build().expect("a runtime");
+            runtime.handle().clone()
+        };
+        let ended = std::thread::spawn(runtime)
+            .join()
+            .expect("one that has ended");
+        let told = {
+            let _entered = ended.enter();
+            ping(&line, SILENCE)
+        };
+        let told = timeout(100 * SILENCE, told).await;
+        assert!(!told.expect("told").expect("told"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_slower_than_it_is_asked_has_no_queue_without_end() {
+        let line = piped(Duration::from_millis(10)).await;
+        let mut longest = 0;
+        for _ in 0..6_000 {
+            // Silence is not the subject.
+            let _ = timeout(Duration::from_millis(5), ping(&line, HOUR)).await;
+            longest = longest.max(line.waiting.load(SeqCst));
+        }
+        // All that come in five seconds, and what is under way.
+        assert!(longest < 1_100, "{longest}");
     }
 }

@@ -1,15 +1,18 @@
 //! Commands of many tasks over one connection, in their order, without a task or a future for each of them.
 
 use std::{
+    collections::VecDeque,
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
             AtomicUsize,
             Ordering::{AcqRel, Acquire},
         },
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -17,11 +20,17 @@ use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
-use tokio::{sync::oneshot, task::unconstrained};
+use tokio::{sync::oneshot, task::unconstrained, time::Instant};
 
 /// So many requests may be under way before further commands are joined into one: a few for the time that the
 /// network takes, but the fewer they are, the less each command costs.
 const UNDER_WAY: usize = 2;
+
+/// How many commands are joined at most. Their replies come together, and until then the server seems silent.
+const JOINED: usize = 32;
+
+/// A command that has waited for so long is not sent any more: no vote is awaited longer, unless somebody sets it so.
+const STALE: Duration = Duration::from_secs(5);
 
 /// A connection to which everything is written in the order of [`send`](Self::send).
 #[derive(Clone)]
@@ -35,19 +44,42 @@ struct Shared {
 #[derive(Default)]
 struct State {
     under_way: Vec<Arc<Batch>>,
-    waiting: Requests,
+    waiting: VecDeque<Request>,
     /// Whether somebody is about to send what waits.
     sending: bool,
 }
 
-/// Commands, and who is told the reply to each of them.
-#[derive(Default)]
-struct Requests {
-    commands: Pipeline,
-    done: Vec<Done>,
+/// A command that waits to be sent.
+struct Request {
+    command: Cmd,
+    done: Done,
+    since: Instant,
 }
 
-type Done = Box<dyn FnOnce(RedisResult<Value>) + Send>;
+/// Who is told the reply; `None` if the command was not sent and never will be.
+enum Done {
+    Told(Box<dyn FnOnce(Option<RedisResult<Value>>) + Send>),
+    Awaited(oneshot::Sender<RedisResult<Value>>),
+}
+
+impl Done {
+    fn tell(self, answer: Option<RedisResult<Value>>) {
+        match self {
+            // One who panics must not take the replies of the others along.
+            Self::Told(done) => drop(catch_unwind(AssertUnwindSafe(|| done(answer)))),
+            Self::Awaited(sender) => drop(answer.map(|answer| sender.send(answer))),
+        }
+    }
+}
+
+impl Request {
+    fn is_stale(&self, now: Instant) -> bool {
+        match &self.done {
+            Done::Told(_) => now - self.since > STALE,
+            Done::Awaited(sender) => sender.is_closed(),
+        }
+    }
+}
 
 impl Pipe {
     pub(crate) fn new(connection: MultiplexedConnection) -> Self {
@@ -61,16 +93,24 @@ impl Pipe {
         &self.0.connection
     }
 
-    /// Sends a command behind all others, and has its reply told wherever that comes in.
+    /// Sends a command behind all others, and has its reply told wherever that comes in; `None` if the command was
+    /// not sent and never will be.
     pub(crate) fn send(
         &self,
         command: Cmd,
-        done: impl FnOnce(RedisResult<Value>) + Send + 'static,
+        done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
     ) {
-        let done = Box::new(done);
+        self.push(command, Done::Told(Box::new(done)));
+    }
+
+    fn push(&self, command: Cmd, done: Done) {
+        let request = Request {
+            command,
+            done,
+            since: Instant::now(),
+        };
         let mut state = self.0.state();
-        state.waiting.commands.add_command(command);
-        state.waiting.done.push(done);
+        state.waiting.push_back(request);
         self.0.send_waiting(state);
     }
 
@@ -81,9 +121,11 @@ impl Pipe {
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         let unanswered = under_way.iter().filter_map(|batch| batch.work().take());
-        let unanswered = unanswered.flat_map(|work| work.done);
-        for done in unanswered.chain(waiting.done) {
-            done(Err(error.clone()));
+        for done in unanswered.flat_map(|work| work.done) {
+            done.tell(Some(Err(error.clone())));
+        }
+        for request in waiting {
+            request.done.tell(None);
         }
     }
 }
@@ -93,44 +135,54 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what waits as one request, unless it has to wait longer or somebody else is at it: one at a time, so
-    /// that it is written in its order.
+    /// Sends what waits, joined into requests, unless it has to wait longer or somebody else is at it: one at a
+    /// time, so that it is written in its order.
     fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
-        while !state.sending && state.under_way.len() < UNDER_WAY && !state.waiting.done.is_empty()
-        {
-            let Requests { commands, done } = mem::take(&mut state.waiting);
-            let answers = request(self.connection.clone(), commands);
-            let batch = Arc::new(Batch {
-                shared: Arc::clone(self),
-                // Nobody else polls it before it is written.
-                wakes: AtomicUsize::new(1),
-                work: Mutex::new(Some(Work { answers, done })),
-            });
-            state.under_way.push(Arc::clone(&batch));
-            state.sending = true;
-            drop(state);
-            let answers = batch.poll();
-            self.state().sending = false;
-            batch.go_on(answers);
-            state = self.state();
+        while !state.sending && state.under_way.len() < UNDER_WAY && !state.waiting.is_empty() {
+            let (now, count) = (Instant::now(), state.waiting.len().min(JOINED));
+            let joined = state.waiting.drain(..count);
+            let (forgotten, joined): (Vec<_>, Vec<_>) = joined.partition(|it| it.is_stale(now));
+            let mut answered = None;
+            if !joined.is_empty() {
+                let batch = Batch::new(self, joined);
+                state.under_way.push(Arc::clone(&batch));
+                state.sending = true;
+                drop(state);
+                // Before anybody else sends: it may only be in line for the connection, and must stay there.
+                let answers = batch.go_on();
+                state = self.state();
+                state.sending = false;
+                if answers.is_some() {
+                    state.under_way.retain(|it| !Arc::ptr_eq(it, &batch));
+                }
+                answered = answers.map(|answers| (batch, answers));
+            }
+            if answered.is_some() || !forgotten.is_empty() {
+                drop(state);
+                if let Some((batch, answers)) = answered {
+                    batch.tell(answers);
+                }
+                forgotten.into_iter().for_each(|it| it.done.tell(None));
+                state = self.state();
+            }
         }
     }
 }
 
-fn request(mut connection: MultiplexedConnection, commands: Pipeline) -> Answers {
-    let answers = async move {
-        let count = commands.len();
-        connection.send_packed_commands(&commands, 0, count).await
-    };
-    // The task that happens to be woken must not pay for it.
-    unconstrained(answers).boxed()
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A request under way holds the connection, and is held by what is to wake it.
+        for batch in mem::take(&mut self.state().under_way) {
+            batch.work().take();
+        }
+    }
 }
 
 type Answers = BoxFuture<'static, RedisResult<Vec<Value>>>;
 
 /// A request under way: a future that goes on where it is woken, which is where the connection is read.
 struct Batch {
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
     /// How often it was woken since it was last seen idle; the first one polls it, and again for the others.
     wakes: AtomicUsize,
     work: Mutex<Option<Work>>,
@@ -143,14 +195,43 @@ struct Work {
 
 impl Wake for Batch {
     fn wake(self: Arc<Self>) {
-        if self.wakes.fetch_add(1, AcqRel) == 0 {
-            let answers = self.poll();
-            self.go_on(answers);
+        if self.wakes.fetch_add(1, AcqRel) > 0 {
+            return;
         }
+        let Some(answers) = self.go_on() else { return };
+        if let Some(shared) = self.shared.upgrade() {
+            let mut state = shared.state();
+            state.under_way.retain(|batch| !Arc::ptr_eq(batch, &self));
+            // First of all what has waited meanwhile.
+            shared.send_waiting(state);
+        }
+        self.tell(answers);
     }
 }
 
 impl Batch {
+    /// These commands as one request; nobody else polls it before it is written.
+    fn new(shared: &Arc<Shared>, joined: Vec<Request>) -> Arc<Self> {
+        let mut commands = Pipeline::with_capacity(joined.len());
+        let mut done = Vec::with_capacity(joined.len());
+        for request in joined {
+            commands.add_command(request.command);
+            done.push(request.done);
+        }
+        let mut connection = shared.connection.clone();
+        let answers = async move {
+            let count = commands.len();
+            connection.send_packed_commands(&commands, 0, count).await
+        };
+        // The task that happens to be woken must not pay for it.
+        let answers = unconstrained(answers).boxed();
+        Arc::new(Self {
+            shared: Arc::downgrade(shared),
+            wakes: AtomicUsize::new(1),
+            work: Mutex::new(Some(Work { answers, done })),
+        })
+    }
+
     fn work(&self) -> MutexGuard<'_, Option<Work>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,26 +244,21 @@ impl Batch {
         }
     }
 
-    /// After a poll: another one if it was woken meanwhile.
-    fn go_on(self: &Arc<Self>, mut answers: Poll<RedisResult<Vec<Value>>>) {
+    /// Polls it, and again if it was woken meanwhile; the replies, once they are there.
+    fn go_on(self: &Arc<Self>) -> Option<RedisResult<Vec<Value>>> {
         let mut seen = 1;
         loop {
-            if let Poll::Ready(answers) = answers {
-                return self.answered(answers);
+            if let Poll::Ready(answers) = self.poll() {
+                return Some(answers);
             }
             match self.wakes.compare_exchange(seen, 0, AcqRel, Acquire) {
-                Ok(_) => return,
+                Ok(_) => return None,
                 Err(woken) => seen = woken,
             }
-            answers = self.poll();
         }
     }
 
-    /// What has waited meanwhile is sent, and the replies are told.
-    fn answered(self: &Arc<Self>, answers: RedisResult<Vec<Value>>) {
-        let mut state = self.shared.state();
-        state.under_way.retain(|batch| !Arc::ptr_eq(batch, self));
-        self.shared.send_waiting(state);
+    fn tell(&self, answers: RedisResult<Vec<Value>>) {
         let Some(Work { done, .. }) = self.work().take() else {
             return;
         };
@@ -195,8 +271,10 @@ impl Batch {
             Ok(answers) => done
                 .into_iter()
                 .zip(answers)
-                .for_each(|(done, answer)| done(Ok(answer))),
-            Err(error) => done.into_iter().for_each(|done| done(Err(error.clone()))),
+                .for_each(|(done, answer)| done.tell(Some(Ok(answer)))),
+            Err(error) => done
+                .into_iter()
+                .for_each(|done| done.tell(Some(Err(error.clone())))),
         }
     }
 }
@@ -204,7 +282,7 @@ impl Batch {
 impl ConnectionLike for Pipe {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         let (sender, receiver) = oneshot::channel();
-        self.send(command.clone(), |answer| drop(sender.send(answer)));
+        self.push(command.clone(), Done::Awaited(sender));
         let lost = |_| Err((ErrorKind::Io, "the connection has ended").into());
         receiver
             .map(move |answer| answer.unwrap_or_else(lost))
@@ -271,7 +349,7 @@ mod tests {
 
     fn ask(pipe: &Pipe) -> oneshot::Receiver<RedisResult<Value>> {
         let (sender, receiver) = oneshot::channel();
-        pipe.send(redis::cmd("PING"), |answer| drop(sender.send(answer)));
+        pipe.push(redis::cmd("PING"), Done::Awaited(sender));
         receiver
     }
 
@@ -304,9 +382,15 @@ mod tests {
         let asked: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
         tokio::task::yield_now().await;
         pipe.give_up(&io::Error::from(io::ErrorKind::TimedOut).into());
+        let mut sent = 0;
         for answer in asked {
-            assert!(answer.await.unwrap().unwrap_err().is_timeout());
+            // The others hear nothing, as nothing was sent.
+            if let Ok(answer) = answer.await {
+                assert!(answer.unwrap_err().is_timeout());
+                sent += 1;
+            }
         }
+        assert_eq!(sent, UNDER_WAY);
         let later = ask(&pipe);
         // Of what waited nothing is sent any more.
         let server = tokio::spawn(number(server, UNDER_WAY + 1));
@@ -329,6 +413,33 @@ mod tests {
         for answer in asked.into_iter().chain([ask(&pipe)]) {
             let answer = second.block_on(async { timeout(Duration::from_secs(20), answer).await });
             assert!(answer.unwrap().unwrap().is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_is_dropped_closes_its_connection_though_a_reply_is_due() {
+        let (mut pipe, mut server) = piped().await;
+        let ping = redis::cmd("PING");
+        let asked = pipe.req_packed_command(&ping);
+        assert!(timeout(Duration::from_millis(100), asked).await.is_err());
+        drop(pipe);
+        let closed = timeout(Duration::from_secs(20), async {
+            let mut read = vec![0; 1 << 16];
+            while server.read(&mut read).await.expect("readable") > 0 {}
+        });
+        assert!(closed.await.is_ok(), "it is kept for ever");
+    }
+
+    #[tokio::test]
+    async fn who_panics_when_told_takes_no_other_reply_along() {
+        let (pipe, server) = piped().await;
+        let before = ask(&pipe);
+        pipe.send(redis::cmd("PING"), |_| panic!("as the test wants it"));
+        let after: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
+        tokio::spawn(number(server, 102));
+        for answer in [before].into_iter().chain(after) {
+            let answer = timeout(Duration::from_secs(20), answer).await;
+            assert!(answer.unwrap().unwrap().is_ok());
         }
     }
 }

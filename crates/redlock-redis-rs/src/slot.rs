@@ -185,6 +185,17 @@ impl<D: Dial> Slot<D> {
             error,
         }
     }
+
+    /// Whether this dial has ended and counted as under way all the same.
+    fn forget(&self, dialling: &Dialling<D::Connection>) -> bool {
+        let mut state = self.state();
+        let counted =
+            matches!(&*state, State::Dialling { dialling: it, .. } if it.ptr_eq(dialling));
+        if counted {
+            *state = State::None;
+        }
+        counted
+    }
 }
 
 #[async_trait]
@@ -193,17 +204,19 @@ impl<D: Dial> Source for Arc<Slot<D>> {
     type Lease = Arc<Line<D::Connection>>;
 
     async fn lease(&self) -> Result<Self::Lease, BackendError> {
-        let dialling = match self.look()? {
-            Look::Line(line) => return Ok(line),
-            Look::Dialling(dialling) => dialling,
-        };
-        let dialled = dialling.clone().await;
-        // A dial that ended with its runtime has not said so.
-        let mut state = self.state();
-        if matches!(&*state, State::Dialling { dialling: ours, .. } if ours.ptr_eq(&dialling)) {
-            *state = State::None;
+        let mut may_repeat = true;
+        loop {
+            let dialling = match self.look()? {
+                Look::Line(line) => return Ok(line),
+                Look::Dialling(dialling) => dialling,
+            };
+            let dialled = dialling.clone().await;
+            // A dial that ended with its runtime has not said so; ours goes on.
+            if !self.forget(&dialling) || !may_repeat {
+                return dialled;
+            }
+            may_repeat = false;
         }
-        dialled
     }
 
     fn lease_now(&self) -> Option<Self::Lease> {
