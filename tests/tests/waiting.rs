@@ -3,7 +3,7 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use redlock::{FredNode, Lock, LockBackend, RedisNode, Redlock, SentinelNode};
+use redlock::{Error, FredNode, Lock, LockBackend, RedisNode, Redlock, SentinelNode};
 use redlock_test::server::{RedisServer, SentinelGroup};
 use tests::{TTL, eventually, eventually_clean, sentinels, warm};
 use tokio::{task::JoinHandle, time::timeout};
@@ -177,9 +177,23 @@ async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
         .acquire("a", TTL)
         .await
         .expect("it is free");
+    let often = Duration::from_millis(50);
+    for _ in 0..3 {
+        let tried = other.acquire_with_retry("a", TTL, iter::repeat_n(often, 3));
+        assert!(matches!(tried.await, Err(Error::Locked(_))));
+    }
+    for server in &servers {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let stats = stats
+            .lines()
+            .find(|line| line.starts_with("cmdstat_subscribe:"));
+        // Nobody insists.
+        assert!(stats.is_none_or(|it| it.trim().ends_with("rejected_calls=1,failed_calls=0")));
+    }
     let waits = tokio::spawn(async move {
-        let often = iter::repeat(Duration::from_millis(100));
-        other.acquire_with_retry("a", TTL, often).await
+        other
+            .acquire_with_retry("a", TTL, iter::repeat(often))
+            .await
     });
     held.release().await.expect("it is ours");
     let lock = timeout(SOON, waits)

@@ -43,8 +43,18 @@ pub(crate) struct Line<C> {
     /// without such a task.
     due: AtomicU64,
     silent: Notify,
-    /// Whether the server publishes to us.
-    listens: OnceCell<()>,
+    /// What the server tells us of.
+    listens: OnceCell<Listens>,
+}
+
+/// What a server tells on a connection; what it does not permit is not asked again.
+#[derive(Clone, Copy)]
+enum Listens {
+    Nothing,
+    /// Whose turn it is.
+    Turns,
+    /// And what others do who publish nothing.
+    Changes,
 }
 
 /// Whether what a connection says counts.
@@ -156,25 +166,42 @@ impl<C: Shareable> Line<C> {
         waiter: &str,
         place: Place,
     ) -> Result<Option<Duration>, BackendError> {
+        let unsupported =
+            |cause| Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
         let Some(waiters) = &self.standing.waiters else {
-            let cause = "the server tells nothing on this connection, which takes RESP3";
-            return Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
+            return unsupported("the server tells nothing on this connection, which takes RESP3");
         };
-        let client = self.backend.client();
-        let listen = || async {
-            let subscribe = ["SUBSCRIBE", waiters.channel()];
-            client.command(&subscribe).await?;
-            // Tells of what others do who publish nothing. Not every server can, nor permits it.
-            let track = ["CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP"];
-            let _ = client.command(&track).await;
-            Ok(())
-        };
-        self.listens.get_or_try_init(listen).await?;
-        // For the command that follows, which the connection sends next.
-        let track = client.command(&["CLIENT", "CACHING", "YES"]);
+        let listens = self.listens.get_or_try_init(|| self.listen(waiters));
         let stand = self.backend.stand_in_line(resources, waiter, place);
-        let (_, left) = tokio::join!(biased; track, stand);
-        left
+        match listens.await? {
+            Listens::Nothing => unsupported("the server does not permit to be listened to"),
+            Listens::Turns => stand.await,
+            Listens::Changes => {
+                // For the command that follows, which the connection sends next.
+                let client = self.backend.client();
+                let track = client.command(&["CLIENT", "CACHING", "YES"]);
+                let (_, left) = tokio::join!(biased; track, stand);
+                left
+            }
+        }
+    }
+
+    async fn listen(&self, waiters: &Waiters) -> Result<Listens, BackendError> {
+        let client = self.backend.client();
+        let subscribe = ["SUBSCRIBE", waiters.channel()];
+        match client.command(&subscribe).await {
+            Err(error) if error.kind() == BackendErrorKind::Unsupported => {
+                return Ok(Listens::Nothing);
+            }
+            subscribed => subscribed?,
+        };
+        // Not every server can, nor permits it.
+        let track = ["CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP"];
+        match client.command(&track).await {
+            Err(error) if error.may_have_happened() => Err(error),
+            Err(_) => Ok(Listens::Turns),
+            Ok(_) => Ok(Listens::Changes),
+        }
     }
 
     /// Whether a vote that was just granted counts.
