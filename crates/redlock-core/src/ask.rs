@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 use crate::{
     BackendError, Reply, Vote, ballot::Ballot, caught::caught, chain::Held, clock::Instant,
@@ -77,9 +77,14 @@ impl Ask {
                 });
             }
         } else {
-            let node = self.node;
-            self.end(Held::after(ballot.operation, &result));
-            ballot.cast(node, result, took);
+            let held = Held::after(ballot.operation, &result);
+            let in_time = ballot.end(self.node, held);
+            ballot.cast(self.node, result, took);
+            if !in_time && held != Held::No {
+                // The release has not waited for it.
+                let late = self.release_again(held).in_current_span();
+                ballot.runtime.spawn(late);
+            }
         }
     }
 

@@ -200,16 +200,21 @@ impl Ballot {
             Poll::Pending
         });
         let ended = timeout_at(after(self.started, self.limit), ended).await;
-        ended.unwrap_or(Held::Unknown)
+        ended.unwrap_or_else(|_| {
+            self.end(node, Held::Unknown);
+            Held::Unknown
+        })
     }
 
-    /// The operation has ended on this node.
-    pub(crate) fn end(&self, node: usize, held: Held) {
+    /// The operation has ended on this node; false if nobody waits for that any more.
+    pub(crate) fn end(&self, node: usize, held: Held) -> bool {
         let mut count = self.count();
+        let is_first = count.held[node].is_none();
         count.held[node].get_or_insert(held);
         let behind = mem::take(&mut count.behind);
         drop(count);
         behind.into_iter().for_each(Waker::wake);
+        is_first
     }
 }
 

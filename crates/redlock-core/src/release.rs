@@ -177,7 +177,7 @@ impl Ask {
             .unwrap_or_else(|_| Err(BackendError::timeout()))
     }
 
-    async fn release_again(self, held: Held) {
+    pub(crate) async fn release_again(self, held: Held) {
         let deadline = after(Instant::now(), self.ballot.cleanup);
         let repeated = async {
             for pause in backoff(PAUSES.0, PAUSES.1) {

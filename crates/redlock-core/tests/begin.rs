@@ -13,7 +13,7 @@ use common::{TTL, eventually, ms};
 use redlock_core::{
     BackendError, Error, LockBackend, LockValue, MemoryBackend, Redlock, Reply, Resources, Vote,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A node that does at once what it is asked, and answers when the test says so.
 #[derive(Clone, Debug)]
@@ -303,4 +303,18 @@ fn a_release_goes_on_though_the_runtime_ends_on_which_its_failure_is_told() {
         eventually("released", || holding(&nodes) == 0).await;
         released.expect("at once").expect("no panic").unwrap_err();
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lands_when_the_release_has_given_up_is_released_all_the_same() {
+    let nodes = [(); 3].map(|()| Late::new());
+    let redlock = Redlock::builder(nodes.clone()).cleanup_timeout(ms(500));
+    let redlock = redlock.build().unwrap();
+    nodes[2].mode(Mode::LandsLate);
+    let lock = redlock.acquire("a", TTL).await.unwrap();
+    lock.release().await.unwrap();
+    sleep(ms(3_000)).await;
+    nodes[2].land().await;
+    assert_eq!(holding(&nodes), 1);
+    eventually("released", || holding(&nodes) == 0).await;
 }

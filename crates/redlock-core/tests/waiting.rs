@@ -302,7 +302,7 @@ async fn the_vote_of_a_slow_node_counts_also_when_it_is_asked_first() {
             );
         }
         nodes[down].on(Operation::Acquire, Fault::Down);
-        let expired = TTL - ms(3_000);
+        let expired = TTL.saturating_sub(ms(3_000));
         // Nobody is told of it.
         let _ = held.leak();
         let lock = timeout(expired + 2 * NODE_TIMEOUT, waiting).await;
