@@ -296,8 +296,10 @@ impl State {
 
     fn expect_clean(&mut self, node: usize, value: Value, now: Time) {
         if self.plan.stalls == 0 {
-            // To and fro for a release that comes too early, and again for one that does not.
-            let within = self.slowest * 4 + Duration::from_millis(10);
+            // To and fro for a release that comes too early, and again for one that does not; before the acquire that
+            // it follows, the node may be examined.
+            let messages = if self.plan.guarded { 6 } else { 4 };
+            let within = self.slowest * messages + Duration::from_millis(10);
             self.schedule(now + within, Event::IsClean(node, value));
         }
     }
