@@ -142,6 +142,24 @@ async fn what_ends_without_a_word_is_noticed() {
 }
 
 #[tokio::test]
+async fn who_waits_for_several_stands_in_one_line() {
+    let servers = RedisServer::start_many(1);
+    for name in ["a", "b"] {
+        let _ = servers[0].cli(&["SET", name, "another's", "PX", "60000"]);
+    }
+    let both = tokio::spawn({
+        let process = process(&servers, redis_rs);
+        let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
+        async move { process.acquire_with_retry(["a", "b"], TTL, seldom).await }
+    });
+    eventually_waiting(&servers, "a", 1).await;
+    let _ = servers[0].cli(&["DEL", "a"]);
+    eventually_waiting(&servers, "b", 1).await;
+    assert_eq!(waiting(&servers, "a"), 0);
+    both.abort();
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_meanwhile_loses_nothing() {
     for node in [
         |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },

@@ -146,30 +146,29 @@ impl Keys {
             let key = self.map.get(*name);
             key.is_some_and(|key| now < key.expires)
         };
-        if let Some(name) = resources.iter().find(held) {
-            self.lines
-                .entry(name.clone())
-                .or_default()
-                .stand(waiter, place);
-            return Some(self.map[name].expires);
-        }
+        let place_at = if let Some(name) = resources.iter().find(held) {
+            Some((name, self.map[name].expires))
+        } else if place == Some(Place::First) {
+            None
+        } else {
+            resources.iter().find_map(|name| {
+                let (whose, until) = self.lines.get(name)?.turn.as_ref()?;
+                let theirs = now < *until && !Arc::ptr_eq(whose, waiter);
+                theirs.then_some((name, *until))
+            })
+        };
+        // In one line alone: a turn in another would be lost.
         for name in resources.iter() {
-            let Some(line) = self.lines.get_mut(name) else {
-                continue;
-            };
-            let turn = line
-                .turn
-                .as_ref()
-                .filter(|(whose, until)| now < *until && !Arc::ptr_eq(whose, waiter));
-            match (place, turn.map(|(_, until)| *until)) {
-                (Some(Place::First), _) | (_, None) => line.forget(waiter),
-                (_, Some(until)) => {
-                    line.stand(waiter, place);
-                    return Some(until);
-                }
+            if place_at.is_none_or(|(it, _)| it != name)
+                && let Some(line) = self.lines.get_mut(name)
+            {
+                line.forget(waiter);
             }
         }
-        None
+        let (name, until) = place_at?;
+        let line = self.lines.entry(name.clone()).or_default();
+        line.stand(waiter, place);
+        Some(until)
     }
 
     /// Stands in line no longer.

@@ -388,6 +388,27 @@ async fn the_memory_node_keeps_a_turn_for_whom_it_was_given_to_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_several_stands_in_one_line() {
+    let node = MemoryBackend::new();
+    let process = Redlock::new([node.clone()]).unwrap();
+    let _ = process.acquire("a", ms(1_000)).await.unwrap().leak();
+    let _b = process.acquire("b", TTL).await.unwrap();
+    let wait = |names: &'static [&str]| {
+        let (node, names) = (node.clone(), Resources::new(names.iter().copied()).unwrap());
+        tokio::spawn(async move { node.wait(&names, Place::Last).await.unwrap() })
+    };
+    let both = wait(&["a", "b"]);
+    sleep(ms(1_500)).await;
+    let held = process.acquire("a", TTL).await.unwrap();
+    let one = wait(&["a"]);
+    sleep(ms(10)).await;
+    held.release().await.unwrap();
+    let told = timeout(ms(1), one).await.expect("nobody is in front");
+    assert_eq!(told.unwrap(), Wake::Turn);
+    assert!(!both.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_meets_an_outage_does_not_hold_up_those_behind() {
     let nodes = nodes(3);
     let held = redlock(&nodes).acquire("a", TTL).await.unwrap();

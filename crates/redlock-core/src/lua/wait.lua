@@ -2,6 +2,10 @@
 -- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last"; for how
 -- many milliseconds a turn is kept.
 -- Returns for how many milliseconds there is nothing to try, -1 if that is not known, or -2 if there is.
+local function line_of(key)
+  return key .. ':redlock:line'
+end
+
 -- When the turn was given, and to whom.
 local function turn(line)
   local head = redis.call('LINDEX', line, 0)
@@ -32,24 +36,37 @@ local function stand(line, left)
   redis.call('PEXPIRE', line, math.max(left, 0) + 60000)
 end
 
+-- The first key for which there is something to wait, and for how long.
+local function what_for()
+  for _, key in ipairs(KEYS) do
+    local left = redis.call('PTTL', key)
+    if left ~= -2 then
+      return key, left
+    end
+  end
+  if ARGV[2] == 'first' then
+    return nil, -2
+  end
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  for _, key in ipairs(KEYS) do
+    local given, whose = turn(line_of(key))
+    local left = given and tonumber(given) + tonumber(ARGV[3]) - now or 0
+    -- A clock that was set back says nothing.
+    if left > 0 and left <= tonumber(ARGV[3]) and whose ~= ARGV[1] then
+      return key, left
+    end
+  end
+  return nil, -2
+end
+
+local here, left = what_for()
 for _, key in ipairs(KEYS) do
-  local left = redis.call('PTTL', key)
-  if left ~= -2 then
-    stand(key .. ':redlock:line', left)
-    return left
+  if key == here then
+    stand(line_of(key), left)
+  else
+    -- In one line alone: a turn in another would be lost.
+    redis.call('LREM', line_of(key), 0, ARGV[1])
   end
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for _, key in ipairs(KEYS) do
-  local line = key .. ':redlock:line'
-  local given, whose = turn(line)
-  local left = given and tonumber(given) + tonumber(ARGV[3]) - now or 0
-  -- A clock that was set back says nothing.
-  if left > 0 and left <= tonumber(ARGV[3]) and whose ~= ARGV[1] and ARGV[2] ~= 'first' then
-    stand(line, left)
-    return left
-  end
-  redis.call('LREM', line, 0, ARGV[1])
-end
-return -2
+return left
