@@ -23,6 +23,8 @@ CASES = 100000
 setup:
 	@.ci/setup
 
+# Most of them wait for servers.
+test: export RUST_TEST_THREADS ?= 4
 test: setup
 	cargo test --workspace --all-features --exclude redlock-cli
 	cargo test --package redlock-cli # with the features it is shipped with
