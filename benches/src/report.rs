@@ -274,12 +274,16 @@ impl Report {
              |---|--:|--:|--:|--:|--:|--:|--:|--:|"
         )?;
         for it in &self.contention {
-            let [median, late] = it.hand_off_ms;
+            // There is none where nobody waits.
+            let [median, late] = it.hand_off_ms.map(|ms| match ms {
+                ms if ms.is_nan() => String::new(),
+                ms => format!("{ms:.2} ms"),
+            });
             let commands = it.commands_per_grant;
             let commands = commands.map_or(String::new(), |n| format!("{n:.1}"));
             writeln!(
                 out,
-                "| {} | {} | {:.0} | {median:.2} ms | {late:.2} ms | {:.0} ms | {commands} | {} | {} |",
+                "| {} | {} | {:.0} | {median} | {late} | {:.0} ms | {commands} | {} | {} |",
                 it.contender,
                 it.waiting,
                 it.grants_per_second,
