@@ -80,6 +80,10 @@ impl Count {
         }
         votes.cast(node, result, took);
     }
+
+    fn take_votes(&mut self) -> Votes {
+        self.votes.take().unwrap_or_else(|| Votes::new([]))
+    }
 }
 
 impl Ballot {
@@ -143,7 +147,7 @@ impl Ballot {
             failed.push(node);
         }
         let outcome = count.tally.outcome().expect("all votes are cast");
-        let votes = count.votes.take().unwrap_or_else(|| Votes::new([]));
+        let votes = count.take_votes();
         drop(count);
         for node in failed {
             let shared = &self.redlock.0;
@@ -154,8 +158,7 @@ impl Ballot {
 
     /// Hands out the votes of a round that goes no further.
     pub(crate) fn take_votes(&self) -> Votes {
-        let votes = self.count().votes.take();
-        votes.unwrap_or_else(|| Votes::new([]))
+        self.count().take_votes()
     }
 
     /// What the node has answered, while the votes have not been handed out.

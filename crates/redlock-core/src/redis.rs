@@ -236,7 +236,7 @@ pub struct RedisBackend<C> {
     client: C,
     prefix: String,
     pub(crate) capabilities: Capabilities,
-    pub(crate) waiters: Option<Arc<Waiters>>,
+    waiters: Option<Arc<Waiters>>,
 }
 
 impl<C: RedisClient> RedisBackend<C> {

@@ -160,10 +160,7 @@ impl Ask {
     }
 
     async fn release_behind(self) {
-        let limit = self.ballot.cleanup.saturating_mul(2);
-        let ended = self.ballot.chain.ended(self.node);
-        let held = timeout_at(after(Instant::now(), limit), ended).await;
-        let held = held.unwrap_or(Held::Unknown);
+        let held = self.ballot.chain.ended(self.node).await;
         if !is_certain(held, &self.release_once().await) {
             self.release_again(held).await;
         }

@@ -12,7 +12,7 @@ use redlock_core::{
 use redlock_test::{Fault, Operation};
 use tokio::{
     sync::mpsc,
-    task::yield_now,
+    task::{JoinHandle, yield_now},
     time::{Instant, sleep, timeout},
 };
 
@@ -21,6 +21,14 @@ const AT_ONCE: Duration = ms(10);
 
 fn seldom() -> iter::RepeatN<Duration> {
     iter::repeat_n(Duration::from_secs(1000), 3)
+}
+
+fn waits_seldom(process: &Redlock) -> JoinHandle<Result<(), Error>> {
+    let process = process.clone();
+    tokio::spawn(async move {
+        let acquired = process.acquire_with_retry("a", TTL, seldom());
+        acquired.await.map(drop)
+    })
 }
 
 /// Has the nodes tell nothing, so that only polling helps.
@@ -413,15 +421,7 @@ async fn who_meets_an_outage_does_not_hold_up_those_behind() {
     let nodes = nodes(3);
     let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
     let process = redlock(&nodes);
-    let first = tokio::spawn({
-        let process = process.clone();
-        async move {
-            process
-                .acquire_with_retry("a", TTL, seldom())
-                .await
-                .map(drop)
-        }
-    });
+    let first = waits_seldom(&process);
     sleep(ms(500)).await;
     let second = tokio::spawn(async move {
         let often = iter::repeat(ms(200));
@@ -451,15 +451,7 @@ async fn where_nothing_is_told_nobody_waits_for_another_who_seldom_tries() {
     silence(&nodes, Fault::Refuse);
     let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
     let process = redlock(&nodes);
-    let first = tokio::spawn({
-        let process = process.clone();
-        async move {
-            process
-                .acquire_with_retry("a", TTL, seldom())
-                .await
-                .map(drop)
-        }
-    });
+    let first = waits_seldom(&process);
     sleep(ms(500)).await;
     held.release().await.unwrap();
     let second = process.acquire_with_retry("a", TTL, iter::repeat(ms(200)));

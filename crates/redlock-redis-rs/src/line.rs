@@ -370,18 +370,15 @@ pub(crate) async fn within<T>(
 
 #[cfg(test)]
 mod tests {
-    use redis::{
-        AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisFuture, Value,
-        aio::{ConnectionLike, MultiplexedConnection},
-    };
+    use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
     use redlock_core::{LockBackend, LockValue, Resources, Vote};
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        io::{AsyncReadExt, AsyncWriteExt},
         sync::oneshot,
     };
 
     use super::*;
-    use crate::connection::Protocol;
+    use crate::{connection::Protocol, pipe::tests::piped};
 
     const SILENCE: Duration = Duration::from_millis(200);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -488,14 +485,9 @@ mod tests {
         }
     }
 
-    /// A connection to a server that takes so long for each command.
-    async fn steady(each: Duration) -> MultiplexedConnection {
-        let (client, mut server) = duplex(1 << 20);
-        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let connected = MultiplexedConnection::new_with_config(&info, client, config).await;
-        let (connection, driver) = connected.expect("nothing is said at first");
-        tokio::spawn(driver);
+    /// Over a connection to a server that takes so long for each command.
+    async fn steady(each: Duration) -> Arc<Line<Pipe>> {
+        let (pipe, mut server) = piped().await;
         tokio::spawn(async move {
             let mut read = vec![0; 1 << 20];
             while let Ok(length @ 1..) = server.read(&mut read).await {
@@ -505,11 +497,6 @@ mod tests {
                 }
             }
         });
-        connection
-    }
-
-    async fn piped(each: Duration) -> Arc<Line<Pipe>> {
-        let pipe = Pipe::new(steady(each).await);
         let standing = Standing {
             pipe: Some(pipe.clone()),
             ..Standing::default()
@@ -527,7 +514,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_that_answers_all_the_time_is_kept_however_many_commands_wait() {
-        let line = piped(SILENCE / 50).await;
+        let line = steady(SILENCE / 50).await;
         let asked: Vec<_> = (0..500).map(|_| ping(&line, SILENCE)).collect();
         for told in asked {
             assert!(told.await.expect("told"));
@@ -537,7 +524,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_sent_while_the_watcher_ends_is_told_all_the_same() {
-        let line = piped(HOUR).await;
+        let line = steady(HOUR).await;
         let runtime = || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_all().build().expect("a runtime");
@@ -556,7 +543,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_slower_than_it_is_asked_has_no_queue_without_end() {
-        let line = piped(Duration::from_millis(10)).await;
+        let line = steady(Duration::from_millis(10)).await;
         let mut longest = 0;
         for _ in 0..6_000 {
             // Silence is not the subject.

@@ -310,7 +310,7 @@ impl ConnectionLike for Pipe {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{io, time::Duration};
 
     use redis::{AsyncConnectionConfig, RedisConnectionInfo};
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     /// A pipe, and where the server is.
-    async fn piped() -> (Pipe, DuplexStream) {
+    pub(crate) async fn piped() -> (Pipe, DuplexStream) {
         let (client, server) = duplex(1 << 20);
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
