@@ -5,7 +5,7 @@ use std::{iter, sync::Arc, time::Duration};
 
 use redlock::{Error, FredNode, Lock, LockBackend, RedisNode, Redlock, SentinelNode};
 use redlock_test::server::{RedisServer, SentinelGroup};
-use tests::{TTL, eventually, eventually_clean, sentinels, warm};
+use tests::{TTL, calls, eventually, eventually_clean, sentinels, warm};
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Before any lease in these tests ends by itself.
@@ -61,6 +61,9 @@ async fn is_handed_on<B: LockBackend>(node: impl Fn(&str) -> B + Copy) {
     for waited in all {
         waited.await.expect("it does not panic");
     }
+    // One of them may have looked by itself just then.
+    let told = servers.iter().map(|server| calls(server, "publish"));
+    assert!(told.sum::<u64>() >= 4);
     eventually_clean(&servers).await;
 }
 
@@ -222,6 +225,28 @@ async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
         .release()
         .await
         .expect("it is ours");
+}
+
+#[tokio::test]
+async fn what_a_release_may_not_touch_beside_a_key_is_tried_once() {
+    for node in [
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
+    ] {
+        let servers = RedisServer::start_many(1);
+        let user = "ACL SETUSER limited on >secret ~? &* +@all";
+        let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
+        let limited = |url: &str| node(&url.replace("redis://", "redis://limited:secret@"));
+        let process = process(&servers, limited);
+        for name in ["a", "b", "a"] {
+            let lock = process.acquire(name, TTL).await.expect("it is free");
+            lock.release().await.expect("it is ours");
+        }
+        let both = process.acquire(["a", "b"], TTL).await;
+        both.expect("free").release().await.expect("ours");
+        let refused = servers[0].cli(&["ACL", "LOG"]);
+        assert_eq!(refused.matches("redlock:awaited").count(), 1, "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -460,8 +460,8 @@ fn serve(connection: &TcpStream, answer: &dyn Fn(&str) -> Option<String>) {
             match words[1].as_str() {
                 // It can be locked.
                 "SET" => "+OK\r\n",
-                // A release has a value and no ttl, and says twice how many it has freed.
-                "EVAL" | "EVALSHA" if words.len() == 2 * 5 => ":2\r\n",
+                // A release has a value and no ttl, and says four times how many it has freed.
+                "EVAL" | "EVALSHA" if words.len() == 2 * 5 => ":4\r\n",
                 "EVAL" | "EVALSHA" => ":1\r\n",
                 _ => "-NOPERM this user may not\r\n",
             }

@@ -23,6 +23,8 @@ struct Learned {
     refused: AtomicU8,
     /// It has said that it is no cluster.
     standalone: AtomicBool,
+    /// It has not let a release touch anything beside the keys.
+    alone: AtomicBool,
 }
 
 /// A way to do an operation.
@@ -95,6 +97,15 @@ impl Capabilities {
 
     pub(crate) fn learn_standalone(&self) {
         self.learned.standalone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a release touches the keys alone.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.learned.alone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn_alone(&self) {
+        self.learned.alone.store(true, Ordering::Relaxed);
     }
 }
 

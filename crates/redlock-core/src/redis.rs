@@ -218,11 +218,14 @@ script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
 script!(RELEASE, "lua/pass_on.lua", "lua/release.lua");
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
-script!(WAIT, "lua/wait.lua");
-script!(LEAVE, "lua/pass_on.lua", "lua/leave.lua");
+script!(WAIT, "lua/quit.lua", "lua/wait.lua");
+script!(LEAVE, "lua/quit.lua", "lua/pass_on.lua", "lua/leave.lua");
 
 /// Where a server is remembered that has been seen, behind the key prefix.
 const MARKER: &str = "redlock:guard";
+
+/// Has a release touch nothing beside the keys, once the server has not permitted more: it would log every attempt.
+pub(crate) const ALONE: &str = "alone";
 
 /// How to release, in the order in which it is tried: the script tells those who wait.
 pub(crate) const RELEASES: [Way; 3] = [Way::ReleaseScript, Way::DelEx, Way::DelIfEq];
@@ -406,7 +409,9 @@ impl<C: RedisClient> RedisBackend<C> {
         match way {
             Way::AcquireScript => Ok(self.run(&ACQUIRE, keys, &[value, &px]).await? == 1),
             Way::ReleaseScript => {
-                let reply = self.run(&RELEASE, keys, &[value]).await?;
+                let reply = self
+                    .run(&RELEASE, keys, self.release_args(&[value, ALONE]))
+                    .await?;
                 Ok(self.released(resources, reply))
             }
             Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),
@@ -460,14 +465,22 @@ impl<C: RedisClient> RedisBackend<C> {
         }
     }
 
+    /// The last of these words is [`ALONE`], which is for those servers that want it.
+    pub(crate) fn release_args<'a, 'b>(&self, words: &'a [&'b str]) -> &'a [&'b str] {
+        &words[..words.len() - usize::from(!self.capabilities.is_alone())]
+    }
+
     /// What the script of a release says: whether all is released. Takes note of who has the turn now.
     pub(crate) fn released(&self, resources: &Resources, reply: i64) -> bool {
-        if reply % 2 == 1
+        if reply & 1 != 0
             && let Some(waiters) = &self.waiters
         {
             waiters.note_awaited(resources);
         }
-        usize::try_from(reply / 2) == Ok(resources.len())
+        if reply & 2 != 0 {
+            self.capabilities.learn_alone();
+        }
+        usize::try_from(reply / 4) == Ok(resources.len())
     }
 
     /// An error of the kind `Unsupported` unless the server says that it is no cluster: Valkey 9.1

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     BackendError, BackendErrorKind, LockValue, Resources, Vote,
     capabilities::Way,
-    redis::{RELEASE, RELEASES, RedisBackend, RedisClient, Reply},
+    redis::{ALONE, RELEASE, RELEASES, RedisBackend, RedisClient, Reply},
     validity::whole_millis,
 };
 
@@ -51,11 +51,12 @@ impl<C: RedisClient> RedisBackend<C> {
         };
         let way = self.capabilities.order(&RELEASES).next()?;
         let (key, value) = (self.key(name), value.as_str());
+        let by_script = ["EVALSHA", &RELEASE.sha1, "1", &key, value, ALONE];
         // Never DELEX without its condition: that deletes whatever is there.
         let words: &[&str] = match way {
             Way::DelEx => &["DELEX", &key, "IFEQ", value],
             Way::DelIfEq => &["DELIFEQ", &key, value],
-            _ => &["EVALSHA", &RELEASE.sha1, "1", &key, value],
+            _ => self.release_args(&by_script),
         };
         Some(sent(Shortcut(Command::Release(way)), words))
     }

@@ -22,7 +22,8 @@ local function stands(line)
   end
 end
 
-local function stand(line, left)
+local function stand(key, left)
+  local line = line_of(key)
   if stands(line) then
     -- It keeps its place.
   elseif ARGV[2] == 'first' then
@@ -33,7 +34,9 @@ local function stand(line, left)
   else
     redis.call('RPUSH', line, ARGV[1])
   end
-  redis.call('PEXPIRE', line, math.max(left, 0) + 60000)
+  local keep = math.max(left, 0) + 60000
+  redis.call('PEXPIRE', line, keep)
+  redis.call('SET', key .. ':redlock:awaited', 1, 'PX', keep)
 end
 
 -- The first key for which there is something to wait, and for how long.
@@ -63,10 +66,10 @@ end
 local here, left = what_for()
 for _, key in ipairs(KEYS) do
   if key == here then
-    stand(line_of(key), left)
+    stand(key, left)
   else
     -- In one line alone: a turn in another would be lost.
-    redis.call('LREM', line_of(key), 0, ARGV[1])
+    quit(key, ARGV[1])
   end
 end
 return left
