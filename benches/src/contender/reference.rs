@@ -1,12 +1,14 @@
 //! The naive fan-out: what anybody would write first, directly on the redis crate's multiplexed connection.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection, cmd};
 use redlock::LockValue;
 
 use super::{Contender, NO_QUORUM, RELEASE, TTL, quorum};
 
-/// So many commands may wait to be written: one that still waits at the quorum would never be.
+/// So many commands may wait to be written, so that a task does not wait for another one's.
 const BUFFER: usize = 32_768;
 
 pub(super) struct Reference {
@@ -34,9 +36,10 @@ impl Reference {
     }
 
     /// Asks all at once, until a quorum has given this answer.
-    async fn ask(&self, command: &Cmd, wanted: &Value) -> Result<(), String> {
+    async fn ask(&self, command: Cmd, wanted: &Value) -> Result<(), String> {
+        let command = Arc::new(command);
         let ask = |node: &MultiplexedConnection| {
-            let mut node = node.clone();
+            let (mut node, command) = (node.clone(), Arc::clone(&command));
             async move { command.query_async::<Value>(&mut node).await }
         };
         let mut answers: FuturesUnordered<_> = self.nodes.iter().map(ask).collect();
@@ -44,6 +47,9 @@ impl Reference {
         while let Some(answer) = answers.next().await {
             missing -= usize::from(answer.is_ok_and(|answer| answer == *wanted));
             if missing == 0 {
+                // The crate does not send what is dropped early, and a node that misses a release refuses its
+                // resource from then on.
+                tokio::spawn(async move { while answers.next().await.is_some() {} });
                 return Ok(());
             }
         }
@@ -59,7 +65,7 @@ impl Contender for Reference {
         let mut set = cmd("SET");
         set.arg(resource).arg(value.as_str()).arg("NX").arg("PX");
         set.arg(TTL.as_secs() * 1000);
-        self.ask(&set, &Value::Okay).await?;
+        self.ask(set, &Value::Okay).await?;
         Ok((resource.to_owned(), value))
     }
 
@@ -67,6 +73,6 @@ impl Contender for Reference {
         let mut release = cmd("EVALSHA");
         release.arg(&self.release).arg(1);
         release.arg(resource).arg(value.as_str());
-        self.ask(&release, &Value::Int(1)).await
+        self.ask(release, &Value::Int(1)).await
     }
 }
