@@ -17,6 +17,7 @@ pub(crate) struct Ask {
     pub(crate) ballot: Arc<Ballot>,
     pub(crate) node: usize,
     pub(crate) asked: Instant,
+    pub(crate) has_ended: bool,
     /// Closed when it has ended, however long the lock is held.
     pub(crate) span: Span,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Refusal(Ask);
 
 impl Drop for Ask {
     fn drop(&mut self) {
-        if !matches!(self.ballot.operation, Operation::Release) {
+        if !self.has_ended && !matches!(self.ballot.operation, Operation::Release) {
             self.ballot.end(self.node, Held::Unknown);
         }
     }
@@ -58,32 +59,32 @@ impl Ask {
     }
 
     /// The answer to what was begun.
-    pub(crate) fn answered(self, result: Result<Vote, BackendError>, is_behind: bool) {
-        let ballot = Arc::clone(&self.ballot);
+    pub(crate) fn answered(mut self, result: Result<Vote, BackendError>, is_behind: bool) {
         let span = self.span.clone();
         let _entered = span.enter();
-        let took = self.asked.elapsed();
+        let (ballot, took) = (&*self.ballot, self.asked.elapsed());
         let shared = &ballot.redlock.0;
         shared.answered(self.node, ballot.operation, &result, took);
         if let Operation::Release = ballot.operation {
             if self.is_released(is_behind, &result) {
                 ballot.cast(self.node, result, took);
-            } else {
-                let casts = Arc::clone(&ballot);
-                ballot.in_background(async move {
-                    let (node, asked) = (self.node, self.asked);
-                    let result = self.release_on(is_behind, result).await;
-                    casts.cast(node, result, asked.elapsed());
-                });
+                return;
             }
+            let ballot = Arc::clone(&self.ballot);
+            let casts = Arc::clone(&ballot);
+            ballot.in_background(async move {
+                let (node, asked) = (self.node, self.asked);
+                let result = self.release_on(is_behind, result).await;
+                casts.cast(node, result, asked.elapsed());
+            });
         } else {
             let held = Held::after(ballot.operation, &result);
-            let in_time = ballot.end(self.node, held);
-            ballot.cast(self.node, result, took);
+            let in_time = ballot.end_and_cast(self.node, held, result, took);
+            self.has_ended = true;
             if !in_time && held != Held::No {
                 // The release has not waited for it.
-                let late = self.release_again(held).in_current_span();
-                ballot.runtime.spawn(late);
+                let runtime = self.ballot.runtime.clone();
+                runtime.spawn(self.release_again(held).in_current_span());
             }
         }
     }
@@ -135,8 +136,9 @@ impl Ask {
         refusal
     }
 
-    fn end(self, held: Held) {
+    fn end(mut self, held: Held) {
         self.ballot.end(self.node, held);
+        self.has_ended = true;
     }
 }
 

@@ -81,6 +81,13 @@ impl Count {
         votes.cast(node, result, took);
     }
 
+    /// Whether it had not ended before, and who waits for that.
+    fn end(&mut self, node: usize, held: Held) -> (bool, Vec<Waker>) {
+        let is_first = self.held[node].is_none();
+        self.held[node].get_or_insert(held);
+        (is_first, mem::take(&mut self.behind))
+    }
+
     fn take_votes(&mut self) -> Votes {
         self.votes.take().unwrap_or_else(|| Votes::new([]))
     }
@@ -93,7 +100,30 @@ impl Ballot {
 
     /// Counts a node's answer, unless the votes have been handed out, and wakes the round once it may be decided.
     pub(crate) fn cast(&self, node: usize, result: Result<Vote, BackendError>, took: Duration) {
+        Self::cast_in(self.count(), node, result, took);
+    }
+
+    /// The operation has [ended](Self::end) with this answer, which is [cast](Self::cast).
+    pub(crate) fn end_and_cast(
+        &self,
+        node: usize,
+        held: Held,
+        result: Result<Vote, BackendError>,
+        took: Duration,
+    ) -> bool {
         let mut count = self.count();
+        let (is_first, behind) = count.end(node, held);
+        Self::cast_in(count, node, result, took);
+        behind.into_iter().for_each(Waker::wake);
+        is_first
+    }
+
+    fn cast_in(
+        mut count: MutexGuard<'_, Count>,
+        node: usize,
+        result: Result<Vote, BackendError>,
+        took: Duration,
+    ) {
         count.cast(node, result, took);
         let is_decided = count.tally.outcome().is_some();
         let woken = count.round.take_if(|(_, each)| is_decided || *each);
@@ -211,11 +241,7 @@ impl Ballot {
 
     /// The operation has ended on this node; false if nobody waits for that any more.
     pub(crate) fn end(&self, node: usize, held: Held) -> bool {
-        let mut count = self.count();
-        let is_first = count.held[node].is_none();
-        count.held[node].get_or_insert(held);
-        let behind = mem::take(&mut count.behind);
-        drop(count);
+        let (is_first, behind) = self.count().end(node, held);
         behind.into_iter().for_each(Waker::wake);
         is_first
     }

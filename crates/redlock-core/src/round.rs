@@ -62,6 +62,7 @@ impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
                 ballot,
                 node,
                 asked,
+                has_ended: false,
                 span: span.clone(),
             };
             let awaited = if may_begin {

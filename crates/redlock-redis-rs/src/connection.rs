@@ -45,19 +45,18 @@ impl<C> ConnectionClient<C> {
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Ordering::SeqCst)
     }
+}
 
-    /// What an answer says that came in.
-    pub(crate) fn answered(&self, answer: RedisResult<Value>) -> Result<Reply, BackendError> {
-        self.answers.fetch_add(1, Ordering::SeqCst);
-        let answer = answer.and_then(Value::extract_error);
-        match answer.map_err(classify)? {
-            Value::Okay => Ok(Reply::Ok),
-            Value::Nil => Ok(Reply::Nil),
-            Value::Int(number) => Ok(Reply::Integer(number)),
-            Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
-            Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
-            other => Ok(Reply::Other(format!("{other:?}"))),
-        }
+/// What an answer says that came in.
+pub(crate) fn reply(answer: RedisResult<Value>) -> Result<Reply, BackendError> {
+    let answer = answer.and_then(Value::extract_error);
+    match answer.map_err(classify)? {
+        Value::Okay => Ok(Reply::Ok),
+        Value::Nil => Ok(Reply::Nil),
+        Value::Int(number) => Ok(Reply::Integer(number)),
+        Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
+        Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
+        other => Ok(Reply::Other(format!("{other:?}"))),
     }
 }
 
@@ -113,7 +112,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {}
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionClient<C> {
     async fn query(&self, command: &Cmd) -> Result<Reply, BackendError> {
         let mut connection = self.connection.clone();
-        self.answered(connection.req_packed_command(command).await)
+        let answer = connection.req_packed_command(command).await;
+        self.answers.fetch_add(1, Ordering::SeqCst);
+        reply(answer)
     }
 
     /// Whether the server answers a PING in this time.

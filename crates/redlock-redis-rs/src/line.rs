@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use redis::Cmd;
+use redis::{Cmd, RedisResult, Value};
 use redlock_core::{
     BackendError, BackendErrorKind, Place, Probation, Resources,
     redis::{RedisBackend, RedisClient, Reply, Waiters},
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{ConnectionClient, Shareable},
+    connection::{ConnectionClient, Shareable, reply},
     follow::Witness,
     pipe::Pipe,
 };
@@ -105,7 +105,7 @@ impl<C: Shareable> Line<C> {
         let waiting = Waiting::new(self);
         let mut silent = pin!(self.silent.notified());
         silent.as_mut().enable();
-        self.watch(silence);
+        self.watch(silence, Instant::now());
         tokio::select! {
             biased;
             answer = sent => {
@@ -122,27 +122,26 @@ impl<C: Shareable> Line<C> {
         self: &Arc<Self>,
         silence: Duration,
         command: Cmd,
-        done: impl FnOnce(Result<Reply, BackendError>) + Send + 'static,
+        done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
     ) {
         let Some(pipe) = &self.standing.pipe else {
             return;
         };
-        self.waiting.fetch_add(1, SeqCst);
-        let line = Arc::clone(self);
-        pipe.send(command, move |answer| {
-            let answer = match answer {
-                Some(answer) => {
-                    let answer = line.backend.client().answered(answer);
-                    line.owed.store(false, SeqCst);
-                    answer
-                }
-                None => Err(BackendError::timeout().not_executed()),
-            };
-            line.waiting.fetch_sub(1, SeqCst);
-            done(answer);
-        });
+        let now = Instant::now();
+        pipe.send(command, now, done);
         // Behind it: a task that ends meanwhile tells only those that it finds.
-        self.watch(silence);
+        self.watch(silence, now);
+    }
+
+    /// What the answer says to a command that was [sent](Self::send).
+    pub(crate) fn read(&self, answer: Option<RedisResult<Value>>) -> Result<Reply, BackendError> {
+        let Some(answer) = answer else {
+            return Err(BackendError::timeout().not_executed());
+        };
+        if self.owed.load(SeqCst) {
+            self.owed.store(false, SeqCst);
+        }
+        reply(answer)
     }
 
     pub(crate) const fn sends(&self) -> bool {
@@ -232,13 +231,13 @@ impl<C: Shareable> Line<C> {
     }
 
     /// Sees to it that a task watches the line while answers are due.
-    fn watch(self: &Arc<Self>, silence: Duration) {
+    fn watch(self: &Arc<Self>, silence: Duration, now: Instant) {
         let due = self.due.load(SeqCst);
         // One that is overdue is on a runtime that nobody drives.
-        if due > self.in_millis(Duration::ZERO) {
+        if due > self.in_millis(now) {
             return;
         }
-        let next = self.in_millis(silence);
+        let next = self.in_millis(now + silence);
         if self.due.compare_exchange(due, next, SeqCst, SeqCst).is_ok() {
             let watch = Watch {
                 line: Arc::clone(self),
@@ -250,12 +249,24 @@ impl<C: Shareable> Line<C> {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.load(SeqCst) == 0 && !self.owed.load(SeqCst)
+        !self.is_awaited() && !self.owed.load(SeqCst)
     }
 
-    /// So long from now, as [`due`](Self::due) counts; never zero.
-    fn in_millis(&self, from_now: Duration) -> u64 {
-        let millis = self.opened.elapsed().saturating_add(from_now).as_millis();
+    /// Whether anybody waits for an answer.
+    fn is_awaited(&self) -> bool {
+        let pipe = self.standing.pipe.as_ref();
+        self.waiting.load(SeqCst) > 0 || pipe.is_some_and(|pipe| !pipe.is_idle())
+    }
+
+    /// Changes with every answer.
+    fn answers(&self) -> u64 {
+        let sent = self.standing.pipe.as_ref().map_or(0, Pipe::answers);
+        self.backend.client().answers() + sent
+    }
+
+    /// Then, as [`due`](Self::due) counts; never zero.
+    fn in_millis(&self, then: Instant) -> u64 {
+        let millis = then.saturating_duration_since(self.opened).as_millis();
         u64::try_from(millis).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -271,8 +282,7 @@ struct Watch<C> {
 impl<C: Shareable> Watch<C> {
     async fn run(mut self, silence: Duration) {
         let line = Arc::clone(&self.line);
-        let answers = || line.backend.client().answers();
-        let (mut seen, mut steps) = (answers(), 0);
+        let (mut seen, mut steps) = (line.answers(), 0);
         loop {
             sleep(silence / STEPS).await;
             if !self.go_on(silence) {
@@ -283,17 +293,17 @@ impl<C: Shareable> Watch<C> {
                 drop(self);
                 // An operation that began meanwhile has counted on this task.
                 if !line.is_idle() {
-                    line.watch(silence);
+                    line.watch(silence, Instant::now());
                 }
                 return;
             }
-            steps = if answers() == seen { steps + 1 } else { 0 };
-            seen = answers();
+            steps = if line.answers() == seen { steps + 1 } else { 0 };
+            seen = line.answers();
             if steps < STEPS {
                 continue;
             }
             // If only an operation that was dropped is due, its answer may have come unseen.
-            if line.waiting.load(SeqCst) == 0 && line.backend.client().is_alive(silence / 2).await {
+            if !line.is_awaited() && line.backend.client().is_alive(silence / 2).await {
                 line.owed.store(false, SeqCst);
                 steps = 0;
                 continue;
@@ -305,7 +315,7 @@ impl<C: Shareable> Watch<C> {
 
     /// Says that this task is alive; false if another one has taken its place.
     fn go_on(&mut self, silence: Duration) -> bool {
-        let next = self.line.in_millis(silence);
+        let next = self.line.in_millis(Instant::now() + silence);
         let ours = self
             .line
             .due
@@ -507,7 +517,7 @@ mod tests {
     fn ping(line: &Arc<Line<Pipe>>, silence: Duration) -> oneshot::Receiver<bool> {
         let (sender, told) = oneshot::channel();
         line.send(silence, redis::cmd("PING"), |answer| {
-            let _ = sender.send(answer.is_ok());
+            let _ = sender.send(answer.is_some_and(|answer| answer.is_ok()));
         });
         told
     }

@@ -4,13 +4,13 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value,
     aio::ConnectionLike,
 };
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
     Reply, Resources, RestartGuard, Vote, Wake, forward_backend,
-    redis::{self as protocol, Ear, Shortcut, Waiters},
+    redis::{Ear, Shortcut, Waiters},
 };
 
 use tokio::runtime::Handle;
@@ -488,25 +488,23 @@ impl<S: Source> Shared<S> {
             sent_at: line.is_on_probation().then(Instant::now),
             reply,
         };
-        line.send(node.response_timeout, command, move |answer| {
-            begun.answered(shortcut, answer);
-        });
+        let answered = move |answer| begun.answered(shortcut, answer);
+        line.send(node.response_timeout, command, answered);
         Ok(())
     }
 }
 
 impl<S: Source> Begun<S> {
-    fn answered(self, shortcut: Shortcut, answer: Result<protocol::Reply, BackendError>) {
-        let node = Arc::clone(&self.node);
-        let line = Arc::clone(node.source.line(&self.lease));
-        let vote = match answer {
+    fn answered(self, shortcut: Shortcut, answer: Option<RedisResult<Value>>) {
+        let line = self.node.source.line(&self.lease);
+        let vote = match line.read(answer) {
             Err(error) if is_noscript(&error) => Ok(None),
             answer => line.backend.vote(shortcut, &self.resources, answer),
         };
         let is_acquire = matches!(self.operation, Operation::Acquire(..));
         match vote {
             Ok(Some(vote)) if line.counts(is_acquire && vote == Vote::Granted) => {
-                node.useful(self.operation, &self.resources, vote);
+                self.node.useful(self.operation, &self.resources, vote);
                 self.reply.answer(Ok(vote));
             }
             Ok(vote) => {
@@ -516,7 +514,8 @@ impl<S: Source> Begun<S> {
                 }
             }
             Err(error) => {
-                node.failed(self.operation, &self.value, self.lease, &error);
+                let Self { node, lease, .. } = self;
+                node.failed(self.operation, &self.value, lease, &error);
                 self.reply.answer(Err(error));
             }
         }

@@ -7,20 +7,21 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
-            AtomicUsize,
-            Ordering::{AcqRel, Acquire},
+            AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::{sync::oneshot, task::unconstrained, time::Instant};
+use tokio_util::sync::ReusableBoxFuture;
 
 /// So many requests may be under way before further commands are joined into one: a few for the time that the
 /// network takes, but the fewer they are, the less each command costs.
@@ -39,14 +40,24 @@ pub(crate) struct Pipe(Arc<Shared>);
 struct Shared {
     connection: MultiplexedConnection,
     state: Mutex<State>,
+    /// How many requests have been answered.
+    answers: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    under_way: Vec<Arc<Batch>>,
+    under_way: Vec<Arc<Lane>>,
+    /// Those on which a request was answered, for further ones.
+    free: Vec<Arc<Lane>>,
     waiting: VecDeque<Request>,
     /// Whether somebody is about to send what waits.
     sending: bool,
+}
+
+/// Commands that are sent together, and who is told the reply to each.
+struct Joined {
+    commands: Pipeline,
+    done: Vec<Done>,
 }
 
 /// A command that waits to be sent.
@@ -86,6 +97,7 @@ impl Pipe {
         Self(Arc::new(Shared {
             connection,
             state: Mutex::default(),
+            answers: AtomicU64::new(0),
         }))
     }
 
@@ -93,25 +105,36 @@ impl Pipe {
         &self.0.connection
     }
 
+    /// How many requests have been answered.
+    pub(crate) fn answers(&self) -> u64 {
+        self.0.answers.load(Relaxed)
+    }
+
+    /// Whether no reply is due.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.0.state();
+        state.under_way.is_empty() && state.waiting.is_empty()
+    }
+
     /// Sends a command behind all others, and has its reply told wherever that comes in; `None` if the command was
     /// not sent and never will be.
     pub(crate) fn send(
         &self,
         command: Cmd,
+        now: Instant,
         done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
     ) {
-        self.push(command, Done::Told(Box::new(done)));
+        self.push(command, now, Done::Told(Box::new(done)));
     }
 
-    fn push(&self, command: Cmd, done: Done) {
-        let request = Request {
+    fn push(&self, command: Cmd, now: Instant, done: Done) {
+        let mut state = self.0.state();
+        state.waiting.push_back(Request {
             command,
             done,
-            since: Instant::now(),
-        };
-        let mut state = self.0.state();
-        state.waiting.push_back(request);
-        self.0.send_waiting(state);
+            since: now,
+        });
+        self.0.send_waiting(state, now);
     }
 
     /// Waits no longer for replies that are due: this error takes their place.
@@ -120,12 +143,41 @@ impl Pipe {
         let under_way = mem::take(&mut state.under_way);
         let waiting = mem::take(&mut state.waiting);
         drop(state);
-        let unanswered = under_way.iter().filter_map(|batch| batch.work().take());
+        let unanswered = under_way.iter().filter_map(|lane| lane.work().take());
         for done in unanswered.flat_map(|work| work.done) {
             done.tell(Some(Err(error.clone())));
         }
         for request in waiting {
             request.done.tell(None);
+        }
+    }
+}
+
+impl State {
+    /// What is to be sent next, and who is forgotten instead.
+    fn join(&mut self, now: Instant) -> (Joined, Vec<Done>) {
+        let count = self.waiting.len().min(JOINED);
+        let mut joined = Joined {
+            commands: Pipeline::with_capacity(count),
+            done: Vec::with_capacity(count),
+        };
+        let mut forgotten = Vec::new();
+        for request in self.waiting.drain(..count) {
+            if request.is_stale(now) {
+                forgotten.push(request.done);
+            } else {
+                joined.commands.add_command(request.command);
+                joined.done.push(request.done);
+            }
+        }
+        (joined, forgotten)
+    }
+
+    /// Nothing is under way on this lane any more.
+    fn free(&mut self, lane: &Arc<Lane>) {
+        let found = self.under_way.iter().position(|it| Arc::ptr_eq(it, lane));
+        if let Some(found) = found {
+            self.free.push(self.under_way.swap_remove(found));
         }
     }
 }
@@ -137,131 +189,38 @@ impl Shared {
 
     /// Sends what waits, joined into requests, unless it has to wait longer or somebody else is at it: one at a
     /// time, so that it is written in its order.
-    fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
+    fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, now: Instant) {
         while !state.sending && state.under_way.len() < UNDER_WAY && !state.waiting.is_empty() {
-            let (now, count) = (Instant::now(), state.waiting.len().min(JOINED));
-            let joined = state.waiting.drain(..count);
-            let (forgotten, joined): (Vec<_>, Vec<_>) = joined.partition(|it| it.is_stale(now));
+            let (joined, forgotten) = state.join(now);
             let mut answered = None;
-            if !joined.is_empty() {
-                let batch = Batch::new(self, joined);
-                state.under_way.push(Arc::clone(&batch));
+            if !joined.done.is_empty() {
+                let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
+                state.under_way.push(Arc::clone(&lane));
                 state.sending = true;
                 drop(state);
                 // Before anybody else sends: it may only be in line for the connection, and must stay there.
-                let answers = batch.go_on();
+                let answers = lane.begin(&self.connection, joined);
                 state = self.state();
                 state.sending = false;
-                if answers.is_some() {
-                    state.under_way.retain(|it| !Arc::ptr_eq(it, &batch));
-                }
-                answered = answers.map(|answers| (batch, answers));
+                answered = answers.map(|answers| {
+                    let done = lane.done();
+                    state.free(&lane);
+                    (done, answers)
+                });
             }
             if answered.is_some() || !forgotten.is_empty() {
                 drop(state);
-                if let Some((batch, answers)) = answered {
-                    batch.tell(answers);
+                if let Some((done, answers)) = answered {
+                    self.tell(done, answers);
                 }
-                forgotten.into_iter().for_each(|it| it.done.tell(None));
+                forgotten.into_iter().for_each(|done| done.tell(None));
                 state = self.state();
             }
         }
     }
-}
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // A request under way holds the connection, and is held by what is to wake it.
-        for batch in mem::take(&mut self.state().under_way) {
-            batch.work().take();
-        }
-    }
-}
-
-type Answers = BoxFuture<'static, RedisResult<Vec<Value>>>;
-
-/// A request under way: a future that goes on where it is woken, which is where the connection is read.
-struct Batch {
-    shared: Weak<Shared>,
-    /// How often it was woken since it was last seen idle; the first one polls it, and again for the others.
-    wakes: AtomicUsize,
-    work: Mutex<Option<Work>>,
-}
-
-struct Work {
-    answers: Answers,
-    done: Vec<Done>,
-}
-
-impl Wake for Batch {
-    fn wake(self: Arc<Self>) {
-        if self.wakes.fetch_add(1, AcqRel) > 0 {
-            return;
-        }
-        let Some(answers) = self.go_on() else { return };
-        if let Some(shared) = self.shared.upgrade() {
-            let mut state = shared.state();
-            state.under_way.retain(|batch| !Arc::ptr_eq(batch, &self));
-            // First of all what has waited meanwhile.
-            shared.send_waiting(state);
-        }
-        self.tell(answers);
-    }
-}
-
-impl Batch {
-    /// These commands as one request; nobody else polls it before it is written.
-    fn new(shared: &Arc<Shared>, joined: Vec<Request>) -> Arc<Self> {
-        let mut commands = Pipeline::with_capacity(joined.len());
-        let mut done = Vec::with_capacity(joined.len());
-        for request in joined {
-            commands.add_command(request.command);
-            done.push(request.done);
-        }
-        let mut connection = shared.connection.clone();
-        let answers = async move {
-            let count = commands.len();
-            connection.send_packed_commands(&commands, 0, count).await
-        };
-        // The task that happens to be woken must not pay for it.
-        let answers = unconstrained(answers).boxed();
-        Arc::new(Self {
-            shared: Arc::downgrade(shared),
-            wakes: AtomicUsize::new(1),
-            work: Mutex::new(Some(Work { answers, done })),
-        })
-    }
-
-    fn work(&self) -> MutexGuard<'_, Option<Work>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn poll(self: &Arc<Self>) -> Poll<RedisResult<Vec<Value>>> {
-        let waker = Waker::from(Arc::clone(self));
-        match &mut *self.work() {
-            Some(work) => work.answers.as_mut().poll(&mut Context::from_waker(&waker)),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Polls it, and again if it was woken meanwhile; the replies, once they are there.
-    fn go_on(self: &Arc<Self>) -> Option<RedisResult<Vec<Value>>> {
-        let mut seen = 1;
-        loop {
-            if let Poll::Ready(answers) = self.poll() {
-                return Some(answers);
-            }
-            match self.wakes.compare_exchange(seen, 0, AcqRel, Acquire) {
-                Ok(_) => return None,
-                Err(woken) => seen = woken,
-            }
-        }
-    }
-
-    fn tell(&self, answers: RedisResult<Vec<Value>>) {
-        let Some(Work { done, .. }) = self.work().take() else {
-            return;
-        };
+    fn tell(&self, done: Vec<Done>, answers: RedisResult<Vec<Value>>) {
+        self.answers.fetch_add(1, Relaxed);
         let answers = answers.and_then(|answers| {
             let whole = answers.len() == done.len();
             let error = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
@@ -279,10 +238,127 @@ impl Batch {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A request under way holds the connection, and is held by what is to wake it.
+        for lane in mem::take(&mut self.state().under_way) {
+            lane.work().take();
+        }
+    }
+}
+
+/// One request after the other, each a future that goes on where it is woken, which is where the connection is read.
+struct Lane {
+    shared: Weak<Shared>,
+    /// How often it was woken since it was last seen idle; the first one polls it, and again for the others.
+    wakes: AtomicUsize,
+    work: Mutex<Option<Work>>,
+}
+
+struct Work {
+    answers: ReusableBoxFuture<'static, RedisResult<Vec<Value>>>,
+    done: Vec<Done>,
+}
+
+impl Wake for Lane {
+    fn wake(self: Arc<Self>) {
+        if self.wakes.fetch_add(1, AcqRel) > 0 {
+            return;
+        }
+        let Some(answers) = self.go_on() else { return };
+        let done = self.done();
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let mut state = shared.state();
+        state.free(&self);
+        // First of all what has waited meanwhile.
+        if !state.waiting.is_empty() {
+            shared.send_waiting(state, Instant::now());
+        } else {
+            drop(state);
+        }
+        shared.tell(done, answers);
+    }
+}
+
+impl Lane {
+    fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::downgrade(shared),
+            wakes: AtomicUsize::new(0),
+            work: Mutex::new(None),
+        })
+    }
+
+    /// Sends these commands as one request; the replies, if they are there at once.
+    fn begin(
+        self: &Arc<Self>,
+        connection: &MultiplexedConnection,
+        joined: Joined,
+    ) -> Option<RedisResult<Vec<Value>>> {
+        let Joined { commands, done } = joined;
+        let mut connection = connection.clone();
+        let answers = async move {
+            let count = commands.len();
+            connection.send_packed_commands(&commands, 0, count).await
+        };
+        // The task that happens to be woken must not pay for it.
+        let answers = unconstrained(answers);
+        // Nobody else polls it before it is written.
+        self.wakes.store(1, Release);
+        match &mut *self.work() {
+            Some(work) => {
+                work.answers.set(answers);
+                work.done = done;
+            }
+            none => {
+                let answers = ReusableBoxFuture::new(answers);
+                *none = Some(Work { answers, done });
+            }
+        }
+        self.go_on()
+    }
+
+    fn work(&self) -> MutexGuard<'_, Option<Work>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is to be told; nobody, if that was given up.
+    fn done(&self) -> Vec<Done> {
+        let mut work = self.work();
+        work.as_mut()
+            .map_or_else(Vec::new, |work| mem::take(&mut work.done))
+    }
+
+    fn poll(self: &Arc<Self>) -> Poll<RedisResult<Vec<Value>>> {
+        let waker = Waker::from(Arc::clone(self));
+        match &mut *self.work() {
+            Some(work) => work.answers.poll(&mut Context::from_waker(&waker)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Polls it, and again if it was woken meanwhile; the replies, once they are there.
+    fn go_on(self: &Arc<Self>) -> Option<RedisResult<Vec<Value>>> {
+        let mut seen = 1;
+        loop {
+            if let Poll::Ready(answers) = self.poll() {
+                // It counts as woken until there is a further one, so that nobody polls it.
+                return Some(answers);
+            }
+            match self.wakes.compare_exchange(seen, 0, AcqRel, Acquire) {
+                Ok(_) => return None,
+                Err(woken) => seen = woken,
+            }
+        }
+    }
+}
+
 impl ConnectionLike for Pipe {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         let (sender, receiver) = oneshot::channel();
-        self.push(command.clone(), Done::Awaited(sender));
+        self.push(command.clone(), Instant::now(), Done::Awaited(sender));
         let lost = |_| Err((ErrorKind::Io, "the connection has ended").into());
         receiver
             .map(move |answer| answer.unwrap_or_else(lost))
@@ -349,7 +425,7 @@ pub(crate) mod tests {
 
     fn ask(pipe: &Pipe) -> oneshot::Receiver<RedisResult<Value>> {
         let (sender, receiver) = oneshot::channel();
-        pipe.push(redis::cmd("PING"), Done::Awaited(sender));
+        pipe.push(redis::cmd("PING"), Instant::now(), Done::Awaited(sender));
         receiver
     }
 
@@ -434,7 +510,9 @@ pub(crate) mod tests {
     async fn who_panics_when_told_takes_no_other_reply_along() {
         let (pipe, server) = piped().await;
         let before = ask(&pipe);
-        pipe.send(redis::cmd("PING"), |_| panic!("as the test wants it"));
+        pipe.send(redis::cmd("PING"), Instant::now(), |_| {
+            panic!("as the test wants it")
+        });
         let after: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
         tokio::spawn(number(server, 102));
         for answer in [before].into_iter().chain(after) {
