@@ -3,7 +3,10 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use redlock::{Error, FredNode, Lock, LockBackend, RedisNode, Redlock, SentinelNode};
+use redlock::{
+    Error, FredNode, Lock, LockBackend, LockValue, RedisNode, Redlock, Resources, SentinelNode,
+    Vote,
+};
 use redlock_test::server::{RedisServer, SentinelGroup};
 use tests::{TTL, calls, eventually, eventually_clean, sentinels, warm};
 use tokio::{task::JoinHandle, time::timeout};
@@ -246,6 +249,29 @@ async fn what_a_release_may_not_touch_beside_a_key_is_tried_once() {
         both.expect("free").release().await.expect("ours");
         let refused = servers[0].cli(&["ACL", "LOG"]);
         assert_eq!(refused.matches("redlock:awaited").count(), 1, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_undone_tells_nobody_and_a_release_does_also_where_it_holds_nothing() {
+    for node in [
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
+        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
+    ] {
+        let server = RedisServer::start();
+        let node = node(&server.url());
+        let (a, value) = (Resources::new(["a"]).expect("a name"), LockValue::random());
+        let granted = node.acquire(&a, &value, TTL).await;
+        assert_eq!(granted.expect("it is up"), Vote::Granted);
+        // Who does not listen any more is taken out of the line by whoever passes the turn on.
+        let _ = server.cli(&["RPUSH", "a:redlock:line", "redlock:wake:nobody 1"]);
+        let _ = server.cli(&["SET", "a:redlock:awaited", "1"]);
+        let undone = node.undo(&a, &value).await;
+        assert_eq!(undone.expect("it is up"), Vote::Granted);
+        assert_eq!(server.keys(), ["a:redlock:awaited", "a:redlock:line"]);
+        let released = node.release(&a, &value).await;
+        assert_eq!(released.expect("it is up"), Vote::Refused);
+        assert_eq!(server.keys(), [""; 0]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Taking a lock.
 
-use std::{iter, time::Duration};
+use std::{iter, sync::LazyLock, time::Duration};
 
 use tracing::Instrument;
 
@@ -11,8 +11,8 @@ use crate::{
     clock::{Instant, after, sleep_until},
     fencing::PROPOSALS,
     invalid::check_ttl,
-    queue::Waiter,
-    quorum::Outcome,
+    queue::{Waiter, ranking},
+    quorum::{Outcome, Tally},
     retry::{self, Retry},
     round::Operation,
     telemetry::Event,
@@ -213,9 +213,9 @@ impl Redlock {
         // Past the ttl no vote is of use.
         let deadline = lock.vote_deadline(start).min(after(start, ttl));
         let operation = Operation::Acquire(ttl, proposal);
+        let soon = after(start, deadline.saturating_duration_since(start) / 4);
         let mut round = lock.claim().ask_some(operation, whom);
         if let Whom::First(node) = whom {
-            let soon = deadline.min(after(start, deadline.saturating_duration_since(start) / 4));
             if let Some(Ok(Vote::Refused)) = round.answer(node, soon).await {
                 // Nobody else was asked.
                 lock.disarm();
@@ -223,6 +223,15 @@ impl Redlock {
             }
             round.ask_others(node);
         }
+        // Who has to wait does so at the first of the nodes that answers, as all others do: in two lines they would be
+        // told at once, and their votes split.
+        let first = LazyLock::new(|| ranking(self, resources)[0]);
+        let heard = |tally: &Tally, votes: &Votes| match tally.outcome() {
+            None => false,
+            Some(Outcome::Granted) => true,
+            Some(_) => votes.answer(*first).is_some(),
+        };
+        round.collect(soon, false, heard).await;
         // Of an outage every node's part is wanted.
         let at_once = |outcome| outcome != Outcome::Unreachable;
         let (outcome, votes) = round.decide(deadline, at_once).await;
@@ -340,7 +349,11 @@ impl Attempts<'_> {
                 }
                 return last;
             };
+            let node = waiter.node();
             last = self.make(waiter.whom(wake)).await;
+            if let Last::Granted(lock) = &mut last {
+                lock.claim().waited_at = node;
+            }
             waiter.learn(last.votes(), true);
         }
         if let Last::Granted(_) = last {

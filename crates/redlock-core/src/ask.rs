@@ -43,13 +43,15 @@ impl Ask {
             Operation::Acquire(ttl, None) => catch_unwind(AssertUnwindSafe(|| {
                 backend.begin_acquire(resources, value, ttl, Reply::to(self))
             })),
-            Operation::Release => {
+            Operation::Release if !ballot.undoes => {
                 let is_behind = ballot.chain.held(self.node).is_none();
                 catch_unwind(AssertUnwindSafe(|| {
                     backend.begin_release(resources, value, Reply::behind(self, is_behind))
                 }))
             }
-            Operation::Acquire(..) | Operation::Extend(_) => return Err(self),
+            Operation::Acquire(..) | Operation::Extend(_) | Operation::Release => {
+                return Err(self);
+            }
         };
         match begun {
             Ok(Err(reply)) => reply.give_back().map_or(Ok(()), Err),
@@ -106,6 +108,7 @@ impl Ask {
                     asked.await
                 }
                 Operation::Extend(ttl) => backend.extend(resources, value, ttl).await,
+                Operation::Release if self.ballot.undoes => backend.undo(resources, value).await,
                 Operation::Release => backend.release(resources, value).await,
             }
         };

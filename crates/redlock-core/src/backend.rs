@@ -101,6 +101,18 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     async fn release(&self, resources: &Resources, value: &LockValue)
     -> Result<Vote, BackendError>;
 
+    /// Releases what an attempt has taken that failed: as [`release`](Self::release), but nobody who
+    /// [waits](Self::wait) is told, for the resources are another's, or the attempt is made again.
+    ///
+    /// The default releases.
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](Self::release).
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        self.release(resources, value).await
+    }
+
     /// Restarts the ttl of every resource if all of them carry `value`; otherwise changes nothing.
     async fn extend(
         &self,
@@ -255,6 +267,15 @@ macro_rules! forward_backend {
             ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
                 let $this = self;
                 $inner.release(resources, value).await
+            }
+
+            async fn undo(
+                &self,
+                resources: &$crate::Resources,
+                value: &$crate::LockValue,
+            ) -> ::std::result::Result<$crate::Vote, $crate::BackendError> {
+                let $this = self;
+                $inner.undo(resources, value).await
             }
 
             async fn extend(

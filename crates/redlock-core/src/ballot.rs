@@ -26,6 +26,8 @@ pub(crate) struct Ballot {
     pub(crate) resources: Resources,
     pub(crate) value: LockValue,
     pub(crate) operation: Operation,
+    /// Whether it is a release of what an attempt has taken that failed.
+    pub(crate) undoes: bool,
     /// What a release follows.
     pub(crate) chain: Chain,
     /// How long a failed release is repeated in the background.

@@ -38,6 +38,7 @@ pub(crate) enum Way {
     DelEx,
     DelIfEq,
     SetIfEq,
+    UndoScript,
 }
 
 impl Way {
@@ -47,7 +48,9 @@ impl Way {
 
     const fn name(self) -> &'static str {
         match self {
-            Self::AcquireScript | Self::ReleaseScript | Self::ExtendScript => "script",
+            Self::AcquireScript | Self::ReleaseScript | Self::ExtendScript | Self::UndoScript => {
+                "script"
+            }
             Self::MSetEx => "MSETEX",
             Self::DelEx => "DELEX",
             Self::DelIfEq => "DELIFEQ",

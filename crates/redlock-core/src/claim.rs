@@ -53,6 +53,10 @@ pub(crate) struct Claim {
     chain: Chain,
     /// Where clean-up runs, also when the claim is dropped outside of it.
     runtime: Handle,
+    /// The node at which we have waited, as others may: it is asked before the others.
+    pub(crate) waited_at: Option<usize>,
+    /// Whether a release is of what an attempt has taken that failed.
+    pub(crate) undoes: bool,
 }
 
 impl Claim {
@@ -75,6 +79,8 @@ impl Claim {
             ended: Arc::default(),
             chain: Chain::new(if held { Held::Yes } else { Held::No }),
             runtime: Handle::current(),
+            waited_at: None,
+            undoes: false,
         }
     }
 
@@ -116,6 +122,7 @@ impl Claim {
             resources: self.resources.clone(),
             value: self.value.clone(),
             operation,
+            undoes: self.undoes,
             chain,
             cleanup,
             limit,
@@ -131,7 +138,8 @@ impl Claim {
             Operation::Release => {}
         }
         let mut round = round::begin(ballot);
-        let nodes = 0..self.redlock.0.nodes.len();
+        let first = self.waited_at.unwrap_or(0);
+        let nodes = (first..self.redlock.0.nodes.len()).chain(0..first);
         round.ask(nodes.filter(|node| whom.includes(*node)));
         round
     }

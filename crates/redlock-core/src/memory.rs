@@ -122,6 +122,19 @@ impl Keys {
         self.lines.retain(|_, line| !line.is_over(now));
     }
 
+    /// Deletes those that carry the value; whether all did.
+    fn delete(&mut self, resources: &Resources, value: &LockValue) -> bool {
+        let mut all = true;
+        for name in resources.iter() {
+            let carries = self.carries(name, value);
+            if carries {
+                self.map.remove(name);
+            }
+            all &= carries;
+        }
+        all
+    }
+
     /// Gives the turn to the first that waits for this resource; whether there is one.
     fn pass_on(&mut self, name: &str) -> bool {
         let Some(line) = self.lines.get_mut(name) else {
@@ -307,18 +320,17 @@ impl LockBackend for MemoryBackend {
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
         let mut keys = self.keys();
-        let mut all = true;
+        let all = keys.delete(resources, value);
         for name in resources.iter() {
-            if keys.carries(name, value) {
-                keys.map.remove(name);
-                if keys.pass_on(name) {
-                    keys.awaited.note(resources, Instant::now());
-                }
-            } else {
-                all = false;
+            if keys.live(name).is_none() && keys.pass_on(name) {
+                keys.awaited.note(resources, Instant::now());
             }
         }
         Ok(Vote::granted_if(all))
+    }
+
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        Ok(Vote::granted_if(self.keys().delete(resources, value)))
     }
 
     async fn extend(

@@ -94,6 +94,8 @@ pub(crate) struct Waiter<'a> {
     head: Option<OwnedMutexGuard<()>>,
     /// Which nodes to wait at, the first that can.
     nodes: Vec<usize>,
+    /// The node that all who want these resources ask first: the first of them that answers.
+    first: Option<usize>,
     /// The node that is waited at, and what it will say.
     hint: Option<(usize, Future<Result<Wake, BackendError>>)>,
     place: Place,
@@ -115,6 +117,7 @@ impl<'a> Waiter<'a> {
             lining_up: None,
             head: None,
             nodes: Vec::new(),
+            first: None,
             hint: None,
             place: Place::Last,
             failed: HashSet::new(),
@@ -158,6 +161,8 @@ impl<'a> Waiter<'a> {
             };
             self.hint = None;
             match said {
+                // Others may have been given theirs at the node that all ask first.
+                Ok(Wake::Turn) if self.moves_from(node) => self.place = Place::First,
                 Ok(wake) => {
                     self.place = match wake {
                         Wake::Turn => Place::First,
@@ -189,11 +194,13 @@ impl<'a> Waiter<'a> {
 
     /// Whom to ask now. One node first where others may try as well, so that their votes do not split.
     pub(crate) fn whom(&self, wake: Wake) -> Whom {
-        match (wake, &self.hint) {
+        match wake {
             _ if self.redlock.0.nodes.len() == 1 => Whom::All,
-            (Wake::Turn, _) => Whom::All,
-            (Wake::Free, Some((node, _))) => Whom::First(*node),
-            (Wake::Free, None) => self.candidate().map_or(Whom::All, Whom::First),
+            Wake::Turn => Whom::All,
+            Wake::Free => self
+                .first
+                .or_else(|| self.node())
+                .map_or(Whom::All, Whom::First),
         }
     }
 
@@ -201,7 +208,12 @@ impl<'a> Waiter<'a> {
     pub(crate) fn learn(&mut self, votes: Option<&Votes>, by_hint: bool) {
         let Some(votes) = votes else { return };
         let refused = |node: &usize| matches!(votes.answer(*node), Some(Ok(Vote::Refused)));
-        self.nodes = self.ranking().into_iter().filter(refused).collect();
+        let ranking = ranking(self.redlock, self.resources);
+        let mut answers = ranking
+            .iter()
+            .filter(|node| matches!(votes.answer(**node), Some(Ok(_))));
+        self.first = answers.next().copied().or(self.first);
+        self.nodes = ranking.into_iter().filter(refused).collect();
         if self
             .hint
             .as_ref()
@@ -263,7 +275,7 @@ impl<'a> Waiter<'a> {
             return Some(*node);
         }
         if self.nodes.is_empty() {
-            let (mut awaited, mut others) = (self.ranking(), Vec::new());
+            let (mut awaited, mut others) = (ranking(self.redlock, self.resources), Vec::new());
             let backend = |node: usize| &self.redlock.0.nodes[node].backend;
             awaited.retain(|node| {
                 let awaited = backend(*node).is_awaited(self.resources);
@@ -284,25 +296,51 @@ impl<'a> Waiter<'a> {
         Some(node)
     }
 
-    fn candidate(&self) -> Option<usize> {
-        let can = |node: &&usize| !self.failed.contains(node) && !self.unsupported.contains(node);
-        self.nodes.iter().find(can).copied()
+    /// Whether to wait at the node that all ask first rather than at this one; if so, that is next.
+    fn moves_from(&mut self, node: usize) -> bool {
+        let Some(first) = self
+            .first
+            .filter(|first| *first != node && self.can(*first))
+        else {
+            return false;
+        };
+        self.nodes.retain(|node| *node != first);
+        self.nodes.insert(0, first);
+        true
     }
 
-    /// The nodes in an order that is the same for all who want these resources.
-    fn ranking(&self) -> Vec<usize> {
-        let nodes = &self.redlock.0.nodes;
-        let mut ranking: Vec<usize> = (0..nodes.len()).collect();
-        ranking.sort_by_cached_key(|node| {
-            let mut hash = Sha1::from(&*nodes[*node].name);
-            for name in self.resources.iter() {
-                hash.update(b"\n");
-                hash.update(name.as_bytes());
-            }
-            hash.digest().bytes()
-        });
-        ranking
+    /// The node to wait at.
+    pub(crate) fn node(&self) -> Option<usize> {
+        self.hint
+            .as_ref()
+            .map(|(node, _)| *node)
+            .or_else(|| self.candidate())
     }
+
+    fn candidate(&self) -> Option<usize> {
+        let mut nodes = self.nodes.iter().copied();
+        nodes.find(|node| self.can(*node))
+    }
+
+    /// Whether the node can tell, as far as is known.
+    fn can(&self, node: usize) -> bool {
+        !self.failed.contains(&node) && !self.unsupported.contains(&node)
+    }
+}
+
+/// The nodes in an order that is the same for all who want these resources.
+pub(crate) fn ranking(redlock: &Redlock, resources: &Resources) -> Vec<usize> {
+    let nodes = &redlock.0.nodes;
+    let mut ranking: Vec<usize> = (0..nodes.len()).collect();
+    ranking.sort_by_cached_key(|node| {
+        let mut hash = Sha1::from(&*nodes[*node].name);
+        for name in resources.iter() {
+            hash.update(b"\n");
+            hash.update(name.as_bytes());
+        }
+        hash.digest().bytes()
+    });
+    ranking
 }
 
 impl Drop for Waiter<'_> {

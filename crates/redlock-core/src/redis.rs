@@ -230,6 +230,9 @@ pub(crate) const ALONE: &str = "alone";
 /// How to release, in the order in which it is tried: the script tells those who wait.
 pub(crate) const RELEASES: [Way; 3] = [Way::ReleaseScript, Way::DelEx, Way::DelIfEq];
 
+/// How to undo: whoever waits is left alone.
+const UNDOES: [Way; 3] = [Way::UndoScript, Way::DelEx, Way::DelIfEq];
+
 /// What PTTL answers where there is no key.
 const MISSING: i64 = -2;
 
@@ -414,6 +417,10 @@ impl<C: RedisClient> RedisBackend<C> {
                     .await?;
                 Ok(self.released(resources, reply))
             }
+            Way::UndoScript => {
+                let reply = self.run(&RELEASE, keys, &[value, ALONE]).await?;
+                Ok(self.released(resources, reply))
+            }
             Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),
             Way::MSetEx => {
                 self.ensure_standalone().await?;
@@ -577,6 +584,10 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
     ) -> Result<Vote, BackendError> {
         // Only the script tells those who wait.
         self.by(&RELEASES, resources, value, None).await
+    }
+
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        self.by(&UNDOES, resources, value, None).await
     }
 
     async fn extend(

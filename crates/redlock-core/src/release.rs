@@ -67,6 +67,7 @@ impl Lock {
     /// follow in the background.
     pub(crate) async fn abandon(mut self, asked: &Votes) {
         let deadline = self.vote_deadline(Instant::now());
+        self.claim().undoes = true;
         let mut round = self.claim().ask(Operation::Release);
         self.disarm();
         let awaited = |node: usize| matches!(asked.answer(node), Some(Ok(_)));
@@ -100,12 +101,17 @@ impl Redlock {
     }
 }
 
+/// One round. It also waits for what is said by the node at which we have waited, unless that takes long: whether others
+/// do, so that we do not try before them when we come back at once.
 async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
-    let deadline = claim.vote_deadline(Instant::now(), ttl);
-    let (outcome, votes) = claim
-        .ask(Operation::Release)
-        .decide(deadline, |_| true)
-        .await;
+    let start = Instant::now();
+    let deadline = claim.vote_deadline(start, ttl);
+    let mut round = claim.ask(Operation::Release);
+    if let Some(node) = claim.waited_at {
+        let soon = after(start, deadline.saturating_duration_since(start) / 4);
+        round.answer(node, soon).await;
+    }
+    let (outcome, votes) = round.decide(deadline, |_| true).await;
     match outcome {
         Outcome::Granted => Ok(votes),
         Outcome::Refused => Err(Error::Lost(votes)),

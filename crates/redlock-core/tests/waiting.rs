@@ -2,12 +2,13 @@
 
 mod common;
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{collections::HashSet, iter, sync::Arc, time::Duration};
 
 use common::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use redlock_core::{
-    BackendErrorKind, Error, LockBackend, MemoryBackend, Place, Redlock, Resources, Wake,
+    BackendErrorKind, Error, LockBackend, LockValue, MemoryBackend, Place, Redlock, Resources,
+    Vote, Wake,
 };
 use redlock_test::{Fault, Operation};
 use tokio::{
@@ -178,6 +179,74 @@ async fn who_comes_back_at_once_waits_behind_those_who_wait() {
         .expect("it was told")
         .unwrap();
     assert!(lock.is_valid());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_and_comes_back_at_once_waits_whichever_node_is_slow_to_say_that_others_do()
+{
+    for slow in 0..3 {
+        let nodes = nodes(3);
+        let held = redlock(&nodes).acquire("a", TTL).await.unwrap();
+        let ours = redlock(&nodes);
+        let waited = tokio::spawn({
+            let ours = ours.clone();
+            async move { ours.acquire_with_retry("a", TTL, seldom()).await.unwrap() }
+        });
+        sleep(ms(1_000)).await;
+        held.release().await.unwrap();
+        let held = waited.await.unwrap();
+        let theirs = redlock(&nodes);
+        let theirs =
+            tokio::spawn(
+                async move { theirs.acquire_with_retry("a", TTL, seldom()).await.unwrap() },
+            );
+        sleep(ms(1_000)).await;
+        let (request, reply) = (ms(20), Duration::ZERO);
+        nodes[slow].on(Operation::Release, Fault::Delay { request, reply });
+        let before = requests(&nodes, Operation::Acquire);
+        held.release().await.unwrap();
+        let again = ours.acquire_with_retry("a", TTL, seldom());
+        assert!(timeout(ms(50), again).await.is_err(), "they hold it");
+        let tried = requests(&nodes, Operation::Acquire) - before;
+        assert_eq!(tried, 3, "both have tried, and {slow} is slow");
+        let lock = timeout(AT_ONCE, theirs).await.expect("it was told");
+        assert!(lock.unwrap().is_valid());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_stand_in_line_at_the_same_node_though_its_refusal_comes_last() {
+    let mut at = HashSet::new();
+    let nodes = nodes(5);
+    let _held = redlock(&nodes).acquire("a", TTL).await.unwrap();
+    for slow in 0..5 {
+        let (request, reply) = (Duration::ZERO, ms(20));
+        nodes[slow].on(Operation::Acquire, Fault::Delay { request, reply });
+        let waiting = waits_seldom(&redlock(&nodes));
+        sleep(ms(500)).await;
+        at.extend((0..5).filter(|node| nodes[*node].count(Operation::Wait) > 0));
+        waiting.abort();
+        nodes[slow].heal();
+    }
+    assert_eq!(at.len(), 1, "they stand at {at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_undone_tells_nobody_and_a_release_does_also_where_it_holds_nothing() {
+    let node = MemoryBackend::new();
+    let (a, value) = (Resources::new(["a"]).unwrap(), LockValue::random());
+    node.acquire(&a, &value, TTL).await.unwrap();
+    let waiting = tokio::spawn({
+        let (node, a) = (node.clone(), a.clone());
+        async move { node.wait(&a, Place::Last).await.unwrap() }
+    });
+    sleep(ms(10)).await;
+    assert_eq!(node.undo(&a, &value).await.unwrap(), Vote::Granted);
+    sleep(ms(10)).await;
+    assert!(!waiting.is_finished(), "it was told");
+    assert_eq!(node.release(&a, &value).await.unwrap(), Vote::Refused);
+    let told = timeout(AT_ONCE, waiting).await.expect("it is told");
+    assert_eq!(told.unwrap(), Wake::Turn);
 }
 
 #[tokio::test(start_paused = true)]

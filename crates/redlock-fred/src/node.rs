@@ -394,6 +394,13 @@ impl LockBackend for FredNode {
         backend.release(resources, value).await
     }
 
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        let backend = self.0.backend();
+        let node = Arc::downgrade(&self.0);
+        self.0.doubts.release(node, resources, value);
+        backend.undo(resources, value).await
+    }
+
     async fn extend(
         &self,
         resources: &Resources,

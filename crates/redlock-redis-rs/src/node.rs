@@ -275,6 +275,7 @@ enum Operation {
     Acquire(Duration, Option<Proposal>),
     Extend(Duration),
     Release,
+    Undo,
 }
 
 /// Begins operations that outlive the call.
@@ -323,7 +324,7 @@ impl<S: Source> Node<S> {
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
         let leased = self.source.lease().await;
-        if let Operation::Release = operation {
+        if let Operation::Release | Operation::Undo = operation {
             let present = leased.as_ref().ok().map(|lease| self.source.line(lease));
             self.doubts.release(resources, value, present);
         }
@@ -346,6 +347,7 @@ impl<S: Source> Node<S> {
                 }
                 Operation::Extend(ttl) => line.backend.extend(resources, value, ttl).await,
                 Operation::Release => line.backend.release(resources, value).await,
+                Operation::Undo => line.backend.undo(resources, value).await,
             }
         };
         let answer = line.answer(self.response_timeout, sent).await;
@@ -471,7 +473,7 @@ impl<S: Source> Shared<S> {
                 line.backend.acquire_at_once(resources, value, ttl, packed)
             }
             Operation::Release => line.backend.release_at_once(resources, value, packed),
-            Operation::Acquire(..) | Operation::Extend(_) => None,
+            Operation::Acquire(..) | Operation::Extend(_) | Operation::Undo => None,
         };
         let Some((shortcut, command)) = packed else {
             return Err(reply);
@@ -576,6 +578,10 @@ impl<S: Source> LockBackend for Shared<S> {
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
         self.0.run(Operation::Release, resources, value).await
+    }
+
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        self.0.run(Operation::Undo, resources, value).await
     }
 
     async fn extend(

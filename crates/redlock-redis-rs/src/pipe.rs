@@ -20,12 +20,20 @@ use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
-use tokio::{sync::oneshot, task::unconstrained, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::{unconstrained, yield_now},
+    time::Instant,
+};
 use tokio_util::sync::ReusableBoxFuture;
 
-/// So many requests may be under way before further commands are joined into one: a few for the time that the
-/// network takes, but the fewer they are, the less each command costs.
-const UNDER_WAY: usize = 2;
+/// So many requests are sent at once. With so many under way a command waits for those of the other tasks that are
+/// ready now: the fewer the requests are, the less each command costs.
+const AT_ONCE: usize = 2;
+
+/// How many requests are under way at most.
+const UNDER_WAY: usize = 32;
 
 /// How many commands are joined at most. Their replies come together, and until then the server seems silent.
 const JOINED: usize = 32;
@@ -52,6 +60,8 @@ struct State {
     waiting: VecDeque<Request>,
     /// Whether somebody is about to send what waits.
     sending: bool,
+    /// Whether a task is about to see to what waits.
+    soon: bool,
 }
 
 /// Commands that are sent together, and who is told the reply to each.
@@ -190,33 +200,65 @@ impl Shared {
     /// Sends what waits, joined into requests, unless it has to wait longer or somebody else is at it: one at a
     /// time, so that it is written in its order.
     fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, now: Instant) {
-        while !state.sending && state.under_way.len() < UNDER_WAY && !state.waiting.is_empty() {
-            let (joined, forgotten) = state.join(now);
-            let mut answered = None;
-            if !joined.done.is_empty() {
-                let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
-                state.under_way.push(Arc::clone(&lane));
-                state.sending = true;
-                drop(state);
-                // Before anybody else sends: it may only be in line for the connection, and must stay there.
-                let answers = lane.begin(&self.connection, joined);
-                state = self.state();
-                state.sending = false;
-                answered = answers.map(|answers| {
-                    let done = lane.done();
-                    state.free(&lane);
-                    (done, answers)
-                });
+        while !state.sending && !state.waiting.is_empty() {
+            if state.under_way.len() >= AT_ONCE {
+                return self.send_soon(state);
             }
-            if answered.is_some() || !forgotten.is_empty() {
-                drop(state);
-                if let Some((done, answers)) = answered {
-                    self.tell(done, answers);
-                }
-                forgotten.into_iter().for_each(|done| done.tell(None));
-                state = self.state();
-            }
+            state = self.send_next(state, now);
         }
+    }
+
+    /// Has what waits sent when all tasks have run that are ready now, unless a reply makes room before.
+    fn send_soon(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.soon || state.under_way.len() >= UNDER_WAY {
+            return;
+        }
+        // Outside of a runtime it waits for a reply.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        state.soon = true;
+        // A runtime that has ended drops the task at once.
+        drop(state);
+        let soon = Soon(Arc::downgrade(self));
+        runtime.spawn(async move {
+            yield_now().await;
+            drop(soon);
+        });
+    }
+
+    /// Sends what waits as the next request.
+    fn send_next<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        now: Instant,
+    ) -> MutexGuard<'a, State> {
+        let (joined, forgotten) = state.join(now);
+        let mut answered = None;
+        if !joined.done.is_empty() {
+            let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
+            state.under_way.push(Arc::clone(&lane));
+            state.sending = true;
+            drop(state);
+            // Before anybody else sends: it may only be in line for the connection, and must stay there.
+            let answers = lane.begin(&self.connection, joined);
+            state = self.state();
+            state.sending = false;
+            answered = answers.map(|answers| {
+                let done = lane.done();
+                state.free(&lane);
+                (done, answers)
+            });
+        }
+        if answered.is_some() || !forgotten.is_empty() {
+            drop(state);
+            if let Some((done, answers)) = answered {
+                self.tell(done, answers);
+            }
+            forgotten.into_iter().for_each(|done| done.tell(None));
+            state = self.state();
+        }
+        state
     }
 
     fn tell(&self, done: Vec<Done>, answers: RedisResult<Vec<Value>>) {
@@ -234,6 +276,24 @@ impl Shared {
             Err(error) => done
                 .into_iter()
                 .for_each(|done| done.tell(Some(Err(error.clone())))),
+        }
+    }
+}
+
+/// Sends what waits when it is dropped, which a task does that ends with its runtime, too.
+struct Soon(Weak<Shared>);
+
+impl Drop for Soon {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.upgrade() else {
+            return;
+        };
+        let mut state = shared.state();
+        state.soon = false;
+        if !state.sending && !state.waiting.is_empty() {
+            let now = Instant::now();
+            let state = shared.send_next(state, now);
+            shared.send_waiting(state, now);
         }
     }
 }
@@ -273,10 +333,10 @@ impl Wake for Lane {
         let mut state = shared.state();
         state.free(&self);
         // First of all what has waited meanwhile.
-        if !state.waiting.is_empty() {
-            shared.send_waiting(state, Instant::now());
-        } else {
+        if state.waiting.is_empty() {
             drop(state);
+        } else {
+            shared.send_waiting(state, Instant::now());
         }
         shared.tell(done, answers);
     }
@@ -455,8 +515,12 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn what_was_given_up_is_told_so_and_no_later_reply_is_taken_for_another() {
         let (pipe, server) = piped().await;
-        let asked: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
-        tokio::task::yield_now().await;
+        let asked: Vec<_> = (0..2_000).map(|_| ask(&pipe)).collect();
+        while pipe.0.state().under_way.len() < UNDER_WAY {
+            yield_now().await;
+        }
+        // Until they are written.
+        yield_now().await;
         pipe.give_up(&io::Error::from(io::ErrorKind::TimedOut).into());
         let mut sent = 0;
         for answer in asked {
@@ -466,14 +530,30 @@ pub(crate) mod tests {
                 sent += 1;
             }
         }
-        assert_eq!(sent, UNDER_WAY);
+        assert_eq!(sent, AT_ONCE + (UNDER_WAY - AT_ONCE) * JOINED);
         let later = ask(&pipe);
         // Of what waited nothing is sent any more.
-        let server = tokio::spawn(number(server, UNDER_WAY + 1));
+        let server = tokio::spawn(number(server, sent + 1));
         let answer = timeout(Duration::from_secs(20), later).await;
-        let last = i64::try_from(UNDER_WAY).unwrap();
+        let last = i64::try_from(sent).unwrap();
         assert_eq!(answer.unwrap().unwrap().unwrap(), Value::Int(last));
         drop(server);
+    }
+
+    #[tokio::test]
+    async fn with_several_requests_under_way_the_next_one_takes_all_that_is_ready() {
+        let (pipe, mut server) = piped().await;
+        let asked: Vec<_> = (0..AT_ONCE + JOINED).map(|_| ask(&pipe)).collect();
+        assert_eq!(pipe.0.state().under_way.len(), AT_ONCE);
+        // Though none is answered.
+        while pipe.0.state().under_way.len() == AT_ONCE {
+            yield_now().await;
+        }
+        assert_eq!(pipe.0.state().under_way.len(), AT_ONCE + 1);
+        assert!(pipe.0.state().waiting.is_empty());
+        let mut read = vec![0; 1 << 16];
+        assert!(server.read(&mut read).await.expect("readable") > 0);
+        drop(asked);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl<B> Clone for Faulty<B> {
 pub enum Operation {
     /// [`LockBackend::acquire`], and [`LockBackend::acquire_fenced`]
     Acquire,
-    /// [`LockBackend::release`]
+    /// [`LockBackend::release`] and [`LockBackend::undo`]
     Release,
     /// [`LockBackend::extend`]
     Extend,
@@ -353,6 +353,13 @@ impl<B: LockBackend> LockBackend for Faulty<B> {
         let call = call(Operation::Release, resources, Some(value), None);
         let (resources, value) = (resources.clone(), value.clone());
         let execute = move |node: Arc<B>| async move { node.release(&resources, &value).await };
+        self.carry(call, Ok(Vote::Refused), execute).await
+    }
+
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        let call = call(Operation::Release, resources, Some(value), None);
+        let (resources, value) = (resources.clone(), value.clone());
+        let execute = move |node: Arc<B>| async move { node.undo(&resources, &value).await };
         self.carry(call, Ok(Vote::Refused), execute).await
     }
 

@@ -104,6 +104,10 @@ impl<B: LockBackend> LockBackend for Skewed<B> {
         self.inner.release(resources, value).await
     }
 
+    async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
+        self.inner.undo(resources, value).await
+    }
+
     async fn extend(
         &self,
         resources: &Resources,

@@ -1,23 +1,29 @@
 -- Deletes those keys that carry the value, also when another key is of a wrong type, and passes the turn on to those
--- that wait for them.
+-- that wait for them; also at a key that is free already, for what is released is free everywhere.
 -- KEYS: the resources.  ARGV: value; "alone" where nothing beside the keys may be touched.
 -- Returns four times how many were deleted, one more if somebody has the turn, and two more if only the keys
 -- themselves could be deleted.
 local deleted, turn, alone, failure = 0, 0, 0, nil
 for _, key in ipairs(KEYS) do
-  local held = redis.pcall('GET', key)
+  local held, marks = redis.pcall('GET', key), nil
+  local mark = not ARGV[2] and key .. ':redlock:awaited'
   if held == ARGV[1] then
-    -- Mostly nobody waits: the mark beside the key for which somebody does is deleted with it, and so counted.
-    local gone = not ARGV[2] and redis.pcall('DEL', key, key .. ':redlock:awaited')
-    if type(gone) ~= 'number' then
-      redis.call('DEL', key)
-      alone = 2
-    elseif gone == 2 and pass_on(key) == 1 then
-      turn = 1
-    end
     deleted = deleted + 1
-  elseif type(held) == 'table' and held.err then
+    -- Mostly nobody waits: the mark beside the key for which somebody does is deleted with it, and so counted.
+    local gone = mark and redis.pcall('DEL', key, mark)
+    if type(gone) == 'number' then
+      marks = gone - 1
+    else
+      redis.call('DEL', key)
+      alone = mark and 2 or 0
+    end
+  elseif not held then
+    marks = mark and redis.pcall('DEL', mark)
+  elseif type(held) == 'table' then
     failure = held
+  end
+  if marks == 1 and pass_on(key) == 1 then
+    turn = 1
   end
 end
 return failure or 4 * deleted + turn + alone
