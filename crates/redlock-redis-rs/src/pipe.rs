@@ -253,30 +253,31 @@ impl Shared {
         if answered.is_some() || !forgotten.is_empty() {
             drop(state);
             if let Some((done, answers)) = answered {
-                self.tell(done, answers);
+                self.answers.fetch_add(1, Relaxed);
+                tell(done, answers);
             }
             forgotten.into_iter().for_each(|done| done.tell(None));
             state = self.state();
         }
         state
     }
+}
 
-    fn tell(&self, done: Vec<Done>, answers: RedisResult<Vec<Value>>) {
-        self.answers.fetch_add(1, Relaxed);
-        let answers = answers.and_then(|answers| {
-            let whole = answers.len() == done.len();
-            let error = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
-            whole.then_some(answers).ok_or_else(|| error.into())
-        });
-        match answers {
-            Ok(answers) => done
-                .into_iter()
-                .zip(answers)
-                .for_each(|(done, answer)| done.tell(Some(Ok(answer)))),
-            Err(error) => done
-                .into_iter()
-                .for_each(|done| done.tell(Some(Err(error.clone())))),
-        }
+/// Tells each the reply to its command.
+fn tell(done: Vec<Done>, answers: RedisResult<Vec<Value>>) {
+    let answers = answers.and_then(|answers| {
+        let whole = answers.len() == done.len();
+        let error = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
+        whole.then_some(answers).ok_or_else(|| error.into())
+    });
+    match answers {
+        Ok(answers) => done
+            .into_iter()
+            .zip(answers)
+            .for_each(|(done, answer)| done.tell(Some(Ok(answer)))),
+        Err(error) => done
+            .into_iter()
+            .for_each(|done| done.tell(Some(Err(error.clone())))),
     }
 }
 
@@ -327,18 +328,16 @@ impl Wake for Lane {
         }
         let Some(answers) = self.go_on() else { return };
         let done = self.done();
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
-        let mut state = shared.state();
-        state.free(&self);
-        // First of all what has waited meanwhile.
-        if state.waiting.is_empty() {
-            drop(state);
-        } else {
-            shared.send_waiting(state, Instant::now());
+        if let Some(shared) = self.shared.upgrade() {
+            shared.answers.fetch_add(1, Relaxed);
+            let mut state = shared.state();
+            state.free(&self);
+            // First of all what has waited meanwhile.
+            if !state.waiting.is_empty() {
+                shared.send_waiting(state, Instant::now());
+            }
         }
-        shared.tell(done, answers);
+        tell(done, answers);
     }
 }
 
