@@ -46,7 +46,11 @@ use crate::{
     hash_slot::fence_of,
     validity::whole_millis,
 };
-pub use crate::{capabilities::Capabilities, hash_slot::same_slot, shortcut::Shortcut};
+pub use crate::{
+    capabilities::Capabilities,
+    hash_slot::same_slot,
+    shortcut::{Release, Shortcut},
+};
 pub use waiters::{Ear, Waiters};
 
 mod waiters;
@@ -215,7 +219,12 @@ macro_rules! script {
 
 script!(ACQUIRE, "lua/acquire.lua");
 script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
-script!(RELEASE, "lua/pass_on.lua", "lua/release.lua");
+script!(
+    RELEASE,
+    "lua/pass_on.lua",
+    "lua/release_each.lua",
+    "lua/release.lua"
+);
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
 script!(WAIT, "lua/quit.lua", "lua/wait.lua");
@@ -226,6 +235,9 @@ const MARKER: &str = "redlock:guard";
 
 /// Has a release touch nothing beside the keys, once the server has not permitted more: it would log every attempt.
 pub(crate) const ALONE: &str = "alone";
+
+/// Has every key be a lock by itself.
+pub(crate) const EACH: &str = "each";
 
 /// How to release, in the order in which it is tried: the script tells those who wait.
 pub(crate) const RELEASES: [Way; 3] = [Way::ReleaseScript, Way::DelEx, Way::DelIfEq];

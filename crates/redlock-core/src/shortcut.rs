@@ -1,11 +1,11 @@
 //! The one command that mostly does an operation, for a driver that sends it without a future.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     BackendError, BackendErrorKind, LockValue, Resources, Vote,
     capabilities::Way,
-    redis::{ALONE, RELEASE, RELEASES, RedisBackend, RedisClient, Reply},
+    redis::{ALONE, EACH, RELEASE, RELEASES, RedisBackend, RedisClient, Reply},
     validity::whole_millis,
 };
 
@@ -20,6 +20,30 @@ pub struct Shortcut(Command);
 enum Command {
     Set,
     Release(Way),
+}
+
+/// A release of one key that can be one command with those of other keys, which costs the server half as much.
+#[derive(Debug)]
+pub struct Release {
+    key: String,
+    value: LockValue,
+}
+
+impl Release {
+    /// The command that does all of these, of which there is one at least.
+    ///
+    /// The reply to one alone is its own. That to several is an array with the reply of each in their order, nil
+    /// for one that has to be done by itself; if it is an error, all have to.
+    pub fn command(releases: &[Self]) -> Vec<Cow<'_, str>> {
+        let count = releases.len().to_string().into();
+        let head = ["EVALSHA".into(), RELEASE.sha1.as_str().into(), count];
+        let keys = releases.iter().map(|release| release.key.as_str());
+        let mut values = releases.iter().map(|release| release.value.as_str());
+        let first = values.next();
+        let each = (releases.len() > 1).then_some(EACH);
+        let tail = keys.chain(first).chain(each).chain(values);
+        head.into_iter().chain(tail.map(Cow::Borrowed)).collect()
+    }
 }
 
 impl<C: RedisClient> RedisBackend<C> {
@@ -37,6 +61,22 @@ impl<C: RedisClient> RedisBackend<C> {
         let px = whole_millis(ttl).to_string();
         let words = ["SET", &self.key(name), value.as_str(), "NX", "PX", &px];
         Some(sent(Shortcut(Command::Set), &words))
+    }
+
+    /// A release that may be joined with others; `None` where it may not.
+    pub fn joinable_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+    ) -> Option<(Shortcut, Release)> {
+        let way = self.capabilities.order(&RELEASES).next()?;
+        match &resources[..] {
+            [name] if way == Way::ReleaseScript && !self.capabilities.is_alone() => {
+                let (key, value) = (self.key(name).into_owned(), value.clone());
+                Some((Shortcut(Command::Release(way)), Release { key, value }))
+            }
+            _ => None,
+        }
     }
 
     /// Has the command `sent` that releases; `None` where one command may not do.
@@ -61,8 +101,8 @@ impl<C: RedisClient> RedisBackend<C> {
         Some(sent(Shortcut(Command::Release(way)), words))
     }
 
-    /// What the reply to the command says; `None` if it was refused as a command, so that the operation has to be
-    /// done in another way.
+    /// What the reply to the command says; `None` if it was refused as a command, or not done together with others,
+    /// so that the operation has to be done in another way.
     ///
     /// # Errors
     ///
@@ -78,6 +118,7 @@ impl<C: RedisClient> RedisBackend<C> {
             (Command::Release(_), Err(error)) if error.kind() == BackendErrorKind::Unsupported => {
                 return Ok(None);
             }
+            (Command::Release(_), Ok(Reply::Nil)) => return Ok(None),
             (Command::Release(way), reply) => {
                 let reply = reply?.integer()?;
                 self.capabilities.learn(way, []);

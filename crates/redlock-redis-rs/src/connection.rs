@@ -173,8 +173,9 @@ impl<C> fmt::Debug for ConnectionClient<C> {
 }
 
 /// The command of these words.
-pub(crate) fn command(words: &[&str]) -> Cmd {
-    let length = words.iter().map(|word| word.len()).sum();
+pub(crate) fn command(words: &[impl AsRef<str>]) -> Cmd {
+    let words = words.iter().map(AsRef::as_ref);
+    let length = words.clone().map(str::len).sum();
     let mut command = Cmd::with_capacity(words.len(), length);
     for word in words {
         command.arg(word);

@@ -38,6 +38,7 @@ mod cluster;
 mod connection;
 mod doubt;
 mod follow;
+mod joined;
 mod line;
 mod node;
 mod pipe;

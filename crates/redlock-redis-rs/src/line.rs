@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
 use redlock_core::{
     BackendError, BackendErrorKind, Place, Probation, Resources,
     redis::{RedisBackend, RedisClient, Reply, Waiters},
@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     connection::{ConnectionClient, Shareable, reply},
     follow::Witness,
+    joined::Command,
     pipe::Pipe,
 };
 
@@ -121,7 +122,7 @@ impl<C: Shareable> Line<C> {
     pub(crate) fn send(
         self: &Arc<Self>,
         silence: Duration,
-        command: Cmd,
+        command: Command,
         done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
     ) {
         let Some(pipe) = &self.standing.pipe else {
@@ -516,7 +517,7 @@ mod tests {
 
     fn ping(line: &Arc<Line<Pipe>>, silence: Duration) -> oneshot::Receiver<bool> {
         let (sender, told) = oneshot::channel();
-        line.send(silence, redis::cmd("PING"), |answer| {
+        line.send(silence, Command::Other(redis::cmd("PING")), |answer| {
             let _ = sender.send(answer.is_some_and(|answer| answer.is_ok()));
         });
         told

@@ -19,6 +19,7 @@ use crate::{
     connection::{Protocol, Shareable, command, condemns, is_noscript},
     doubt::Doubts,
     follow::{Follow, Followed},
+    joined::Command,
     line::{Line, Standing},
     slot::{Dial, Hearing, Slot},
     standalone::Standalone,
@@ -467,12 +468,14 @@ impl<S: Source> Shared<S> {
             _ => return Err(reply),
         };
         let line = Arc::clone(node.source.line(&lease));
-        let packed = |shortcut, words: &[&str]| (shortcut, command(words));
+        let backend = &line.backend;
+        let packed = |shortcut, words: &[&str]| (shortcut, Command::Other(command(words)));
         let packed = match operation {
-            Operation::Acquire(ttl, None) => {
-                line.backend.acquire_at_once(resources, value, ttl, packed)
-            }
-            Operation::Release => line.backend.release_at_once(resources, value, packed),
+            Operation::Acquire(ttl, None) => backend.acquire_at_once(resources, value, ttl, packed),
+            Operation::Release => match backend.joinable_release(resources, value) {
+                Some((shortcut, release)) => Some((shortcut, Command::Release(release))),
+                None => backend.release_at_once(resources, value, packed),
+            },
             Operation::Acquire(..) | Operation::Extend(_) | Operation::Undo => None,
         };
         let Some((shortcut, command)) = packed else {

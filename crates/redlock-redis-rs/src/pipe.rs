@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
@@ -12,7 +11,6 @@ use std::{
         },
     },
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -28,6 +26,8 @@ use tokio::{
 };
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::joined::{Command, Done, Joined, Request, Told};
+
 /// So many requests are sent at once. With so many under way a command waits for those of the other tasks that are
 /// ready now: the fewer the requests are, the less each command costs.
 const AT_ONCE: usize = 2;
@@ -37,9 +37,6 @@ const UNDER_WAY: usize = 32;
 
 /// How many commands are joined at most. Their replies come together, and until then the server seems silent.
 const JOINED: usize = 32;
-
-/// A command that has waited for so long is not sent any more: no vote is awaited longer, unless somebody sets it so.
-const STALE: Duration = Duration::from_secs(5);
 
 /// A connection to which everything is written in the order of [`send`](Self::send).
 #[derive(Clone)]
@@ -62,44 +59,6 @@ struct State {
     sending: bool,
     /// Whether a task is about to see to what waits.
     soon: bool,
-}
-
-/// Commands that are sent together, and who is told the reply to each.
-struct Joined {
-    commands: Pipeline,
-    done: Vec<Done>,
-}
-
-/// A command that waits to be sent.
-struct Request {
-    command: Cmd,
-    done: Done,
-    since: Instant,
-}
-
-/// Who is told the reply; `None` if the command was not sent and never will be.
-enum Done {
-    Told(Box<dyn FnOnce(Option<RedisResult<Value>>) + Send>),
-    Awaited(oneshot::Sender<RedisResult<Value>>),
-}
-
-impl Done {
-    fn tell(self, answer: Option<RedisResult<Value>>) {
-        match self {
-            // One who panics must not take the replies of the others along.
-            Self::Told(done) => drop(catch_unwind(AssertUnwindSafe(|| done(answer)))),
-            Self::Awaited(sender) => drop(answer.map(|answer| sender.send(answer))),
-        }
-    }
-}
-
-impl Request {
-    fn is_stale(&self, now: Instant) -> bool {
-        match &self.done {
-            Done::Told(_) => now - self.since > STALE,
-            Done::Awaited(sender) => sender.is_closed(),
-        }
-    }
 }
 
 impl Pipe {
@@ -128,16 +87,18 @@ impl Pipe {
 
     /// Sends a command behind all others, and has its reply told wherever that comes in; `None` if the command was
     /// not sent and never will be.
+    ///
+    /// A release may get ahead of what is sent with it: what it does not find there has to be done by itself.
     pub(crate) fn send(
         &self,
-        command: Cmd,
+        command: Command,
         now: Instant,
         done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
     ) {
         self.push(command, now, Done::Told(Box::new(done)));
     }
 
-    fn push(&self, command: Cmd, now: Instant, done: Done) {
+    fn push(&self, command: Command, now: Instant, done: Done) {
         let mut state = self.0.state();
         state.waiting.push_back(Request {
             command,
@@ -154,7 +115,7 @@ impl Pipe {
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         let unanswered = under_way.iter().filter_map(|lane| lane.work().take());
-        for done in unanswered.flat_map(|work| work.done) {
+        for done in unanswered.flat_map(|work| work.told.done) {
             done.tell(Some(Err(error.clone())));
         }
         for request in waiting {
@@ -164,25 +125,6 @@ impl Pipe {
 }
 
 impl State {
-    /// What is to be sent next, and who is forgotten instead.
-    fn join(&mut self, now: Instant) -> (Joined, Vec<Done>) {
-        let count = self.waiting.len().min(JOINED);
-        let mut joined = Joined {
-            commands: Pipeline::with_capacity(count),
-            done: Vec::with_capacity(count),
-        };
-        let mut forgotten = Vec::new();
-        for request in self.waiting.drain(..count) {
-            if request.is_stale(now) {
-                forgotten.push(request.done);
-            } else {
-                joined.commands.add_command(request.command);
-                joined.done.push(request.done);
-            }
-        }
-        (joined, forgotten)
-    }
-
     /// Nothing is under way on this lane any more.
     fn free(&mut self, lane: &Arc<Lane>) {
         let found = self.under_way.iter().position(|it| Arc::ptr_eq(it, lane));
@@ -233,51 +175,38 @@ impl Shared {
         mut state: MutexGuard<'a, State>,
         now: Instant,
     ) -> MutexGuard<'a, State> {
-        let (joined, forgotten) = state.join(now);
+        let count = state.waiting.len().min(JOINED);
+        let Joined {
+            commands,
+            told,
+            forgotten,
+        } = Joined::new(state.waiting.drain(..count), now);
         let mut answered = None;
-        if !joined.done.is_empty() {
+        if !told.done.is_empty() {
             let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
             state.under_way.push(Arc::clone(&lane));
             state.sending = true;
             drop(state);
             // Before anybody else sends: it may only be in line for the connection, and must stay there.
-            let answers = lane.begin(&self.connection, joined);
+            let answers = lane.begin(&self.connection, commands, told);
             state = self.state();
             state.sending = false;
             answered = answers.map(|answers| {
-                let done = lane.done();
+                let told = lane.told();
                 state.free(&lane);
-                (done, answers)
+                (told, answers)
             });
         }
         if answered.is_some() || !forgotten.is_empty() {
             drop(state);
-            if let Some((done, answers)) = answered {
+            if let Some((told, answers)) = answered {
                 self.answers.fetch_add(1, Relaxed);
-                tell(done, answers);
+                told.tell(answers);
             }
             forgotten.into_iter().for_each(|done| done.tell(None));
             state = self.state();
         }
         state
-    }
-}
-
-/// Tells each the reply to its command.
-fn tell(done: Vec<Done>, answers: RedisResult<Vec<Value>>) {
-    let answers = answers.and_then(|answers| {
-        let whole = answers.len() == done.len();
-        let error = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
-        whole.then_some(answers).ok_or_else(|| error.into())
-    });
-    match answers {
-        Ok(answers) => done
-            .into_iter()
-            .zip(answers)
-            .for_each(|(done, answer)| done.tell(Some(Ok(answer)))),
-        Err(error) => done
-            .into_iter()
-            .for_each(|done| done.tell(Some(Err(error.clone())))),
     }
 }
 
@@ -318,7 +247,7 @@ struct Lane {
 
 struct Work {
     answers: ReusableBoxFuture<'static, RedisResult<Vec<Value>>>,
-    done: Vec<Done>,
+    told: Told,
 }
 
 impl Wake for Lane {
@@ -327,7 +256,7 @@ impl Wake for Lane {
             return;
         }
         let Some(answers) = self.go_on() else { return };
-        let done = self.done();
+        let told = self.told();
         if let Some(shared) = self.shared.upgrade() {
             shared.answers.fetch_add(1, Relaxed);
             let mut state = shared.state();
@@ -337,7 +266,7 @@ impl Wake for Lane {
                 shared.send_waiting(state, Instant::now());
             }
         }
-        tell(done, answers);
+        told.tell(answers);
     }
 }
 
@@ -354,9 +283,9 @@ impl Lane {
     fn begin(
         self: &Arc<Self>,
         connection: &MultiplexedConnection,
-        joined: Joined,
+        commands: Pipeline,
+        told: Told,
     ) -> Option<RedisResult<Vec<Value>>> {
-        let Joined { commands, done } = joined;
         let mut connection = connection.clone();
         let answers = async move {
             let count = commands.len();
@@ -369,11 +298,11 @@ impl Lane {
         match &mut *self.work() {
             Some(work) => {
                 work.answers.set(answers);
-                work.done = done;
+                work.told = told;
             }
             none => {
                 let answers = ReusableBoxFuture::new(answers);
-                *none = Some(Work { answers, done });
+                *none = Some(Work { answers, told });
             }
         }
         self.go_on()
@@ -384,10 +313,10 @@ impl Lane {
     }
 
     /// Who is to be told; nobody, if that was given up.
-    fn done(&self) -> Vec<Done> {
+    fn told(&self) -> Told {
         let mut work = self.work();
         work.as_mut()
-            .map_or_else(Vec::new, |work| mem::take(&mut work.done))
+            .map_or_else(Told::default, |work| mem::take(&mut work.told))
     }
 
     fn poll(self: &Arc<Self>) -> Poll<RedisResult<Vec<Value>>> {
@@ -417,7 +346,8 @@ impl Lane {
 impl ConnectionLike for Pipe {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         let (sender, receiver) = oneshot::channel();
-        self.push(command.clone(), Instant::now(), Done::Awaited(sender));
+        let command = Command::Other(command.clone());
+        self.push(command, Instant::now(), Done::Awaited(sender));
         let lost = |_| Err((ErrorKind::Io, "the connection has ended").into());
         receiver
             .map(move |answer| answer.unwrap_or_else(lost))
@@ -484,7 +414,8 @@ pub(crate) mod tests {
 
     fn ask(pipe: &Pipe) -> oneshot::Receiver<RedisResult<Value>> {
         let (sender, receiver) = oneshot::channel();
-        pipe.push(redis::cmd("PING"), Instant::now(), Done::Awaited(sender));
+        let ping = Command::Other(redis::cmd("PING"));
+        pipe.push(ping, Instant::now(), Done::Awaited(sender));
         receiver
     }
 
@@ -589,9 +520,8 @@ pub(crate) mod tests {
     async fn who_panics_when_told_takes_no_other_reply_along() {
         let (pipe, server) = piped().await;
         let before = ask(&pipe);
-        pipe.send(redis::cmd("PING"), Instant::now(), |_| {
-            panic!("as the test wants it")
-        });
+        let ping = Command::Other(redis::cmd("PING"));
+        pipe.send(ping, Instant::now(), |_| panic!("as the test wants it"));
         let after: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
         tokio::spawn(number(server, 102));
         for answer in [before].into_iter().chain(after) {
