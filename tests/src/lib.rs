@@ -4,10 +4,10 @@ pub mod begun;
 pub mod hostile;
 pub mod peers;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redlock::{
-    FredNode, FredNodeBuilder, RedisNode, RedisNodeBuilder, Redlock, RedlockBuilder,
+    FredNode, FredNodeBuilder, LockBackend, RedisNode, RedisNodeBuilder, Redlock, RedlockBuilder,
     fred::fred::types::{Builder, config::Config as FredConfig},
     redis_rs::deadpool_redis::{Config, PoolConfig, Runtime},
 };
@@ -31,6 +31,15 @@ pub fn nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Vec<RedisNode>
     let node = |url: U| RedisNode::new(url.as_ref()).expect("a URL");
     urls.into_iter().map(node).collect()
 }
+
+/// A node at this URL.
+pub type Driver = fn(&str) -> Arc<dyn LockBackend>;
+
+/// Those for a server that is found by its URL.
+pub const DRIVERS: [Driver; 2] = [
+    |url| Arc::new(RedisNode::new(url).expect("a URL")),
+    |url| Arc::new(FredNode::new(url).expect("a URL")),
+];
 
 /// The URLs of a group's sentinels.
 #[must_use]

@@ -1,14 +1,14 @@
 //! Whoever waits is told by the servers when it is time to try. The delays between attempts are so long that no test
 //! ends by them.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{iter, time::Duration};
 
 use redlock::{
     Error, FredNode, Lock, LockBackend, LockValue, RedisNode, Redlock, Resources, SentinelNode,
     Vote,
 };
 use redlock_test::server::{RedisServer, SentinelGroup};
-use tests::{TTL, calls, eventually, eventually_clean, sentinels, warm};
+use tests::{DRIVERS, TTL, calls, eventually, eventually_clean, sentinels, warm};
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Before any lease in these tests ends by itself.
@@ -167,10 +167,7 @@ async fn who_waits_for_several_stands_in_one_line() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_meanwhile_loses_nothing() {
-    for node in [
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
-    ] {
+    for node in DRIVERS {
         let servers = RedisServer::start_many(3);
         let held = process(&servers, node)
             .acquire("a", TTL)
@@ -232,10 +229,7 @@ async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
 
 #[tokio::test]
 async fn what_a_release_may_not_touch_beside_a_key_is_tried_once() {
-    for node in [
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
-    ] {
+    for node in DRIVERS {
         let servers = RedisServer::start_many(1);
         let user = "ACL SETUSER limited on >secret ~? &* +@all";
         let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
@@ -254,10 +248,7 @@ async fn what_a_release_may_not_touch_beside_a_key_is_tried_once() {
 
 #[tokio::test]
 async fn an_attempt_that_is_undone_tells_nobody_and_a_release_does_also_where_it_holds_nothing() {
-    for node in [
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(redis_rs(url)) },
-        |url: &str| -> Arc<dyn LockBackend> { Arc::new(fred(url)) },
-    ] {
+    for node in DRIVERS {
         let server = RedisServer::start();
         let node = node(&server.url());
         let (a, value) = (Resources::new(["a"]).expect("a name"), LockValue::random());

@@ -213,7 +213,7 @@ impl Redlock {
         // Past the ttl no vote is of use.
         let deadline = lock.vote_deadline(start).min(after(start, ttl));
         let operation = Operation::Acquire(ttl, proposal);
-        let soon = after(start, deadline.saturating_duration_since(start) / 4);
+        let soon = Claim::soon(start, deadline);
         let mut round = lock.claim().ask_some(operation, whom);
         if let Whom::First(node) = whom {
             if let Some(Ok(Vote::Refused)) = round.answer(node, soon).await {

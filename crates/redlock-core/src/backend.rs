@@ -492,6 +492,15 @@ impl BackendError {
     pub const fn may_have_happened(&self) -> bool {
         self.may_have_happened
     }
+
+    /// Whether it is what a server says that has done nothing.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        let said = matches!(
+            self.kind,
+            BackendErrorKind::Server | BackendErrorKind::Unsupported
+        );
+        said && !self.may_have_happened
+    }
 }
 
 impl fmt::Display for BackendErrorKind {

@@ -154,6 +154,11 @@ impl Claim {
         after(asked, self.redlock.0.settings.node_timeout(ttl))
     }
 
+    /// When what does not decide is waited for no longer, though a vote still would be until the deadline.
+    pub(crate) fn soon(start: Instant, deadline: Instant) -> Instant {
+        after(start, deadline.saturating_duration_since(start) / 4)
+    }
+
     /// How long a lock with this ttl may be relied on, from when it was asked for.
     pub(crate) fn valid_for(&self, ttl: Duration) -> Duration {
         validity(ttl, self.redlock.0.settings.drift_factor)

@@ -113,6 +113,8 @@ pub enum Reply {
     Integer(i64),
     /// A bulk string, whatever is in it.
     Bulk(RawValue),
+    /// An array.
+    Array(Vec<Self>),
     /// Anything else, as it is to be shown in an error.
     Other(String),
 }
@@ -156,7 +158,7 @@ impl Reply {
         }
     }
 
-    fn unexpected(&self) -> BackendError {
+    pub(crate) fn unexpected(&self) -> BackendError {
         let shown: String = format!("{self:?}").chars().take(100).collect();
         let cause = format!("unexpected reply: {shown}");
         BackendError::new(BackendErrorKind::Server, cause)
@@ -423,14 +425,13 @@ impl<C: RedisClient> RedisBackend<C> {
         let px = ttl.to_string();
         match way {
             Way::AcquireScript => Ok(self.run(&ACQUIRE, keys, &[value, &px]).await? == 1),
-            Way::ReleaseScript => {
-                let reply = self
-                    .run(&RELEASE, keys, self.release_args(&[value, ALONE]))
-                    .await?;
-                Ok(self.released(resources, reply))
-            }
-            Way::UndoScript => {
-                let reply = self.run(&RELEASE, keys, &[value, ALONE]).await?;
+            Way::ReleaseScript | Way::UndoScript => {
+                let args = [value, ALONE];
+                let args = match way {
+                    Way::UndoScript => &args,
+                    _ => self.release_args(&args),
+                };
+                let reply = self.run(&RELEASE, keys, args).await?;
                 Ok(self.released(resources, reply))
             }
             Way::ExtendScript => Ok(self.run(&EXTEND, keys, &[value, &px]).await? == 1),

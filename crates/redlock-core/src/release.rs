@@ -108,8 +108,7 @@ async fn release(claim: &mut Claim, ttl: Duration) -> Result<Votes, Error> {
     let deadline = claim.vote_deadline(start, ttl);
     let mut round = claim.ask(Operation::Release);
     if let Some(node) = claim.waited_at {
-        let soon = after(start, deadline.saturating_duration_since(start) / 4);
-        round.answer(node, soon).await;
+        round.answer(node, Claim::soon(start, deadline)).await;
     }
     let (outcome, votes) = round.decide(deadline, |_| true).await;
     match outcome {

@@ -31,9 +31,6 @@ pub struct Release {
 
 impl Release {
     /// The command that does all of these, of which there is one at least.
-    ///
-    /// The reply to one alone is its own. That to several is an array with the reply of each in their order, nil
-    /// for one that has to be done by itself; if it is an error, all have to.
     pub fn command(releases: &[Self]) -> Vec<Cow<'_, str>> {
         let count = releases.len().to_string().into();
         let head = ["EVALSHA".into(), RELEASE.sha1.as_str().into(), count];
@@ -43,6 +40,23 @@ impl Release {
         let each = (releases.len() > 1).then_some(EACH);
         let tail = keys.chain(first).chain(each).chain(values);
         head.into_iter().chain(tail.map(Cow::Borrowed)).collect()
+    }
+
+    /// What the reply to the command of so many says of each: nil for one that has to be done by itself.
+    pub fn each(
+        count: usize,
+        reply: Result<Reply, BackendError>,
+    ) -> Vec<Result<Reply, BackendError>> {
+        let of_each = match reply {
+            reply if count == 1 => return vec![reply],
+            Ok(Reply::Array(replies)) if replies.len() == count => {
+                return replies.into_iter().map(Ok).collect();
+            }
+            Ok(other) => Err(other.unexpected()),
+            Err(error) if error.is_refusal() => Ok(Reply::Nil),
+            Err(error) => Err(error),
+        };
+        vec![of_each; count]
     }
 }
 
@@ -129,5 +143,59 @@ impl<C: RedisClient> RedisBackend<C> {
             }
         };
         Ok(Some(Vote::granted_if(granted)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis::error_reply;
+
+    #[test]
+    fn each_gets_its_own_part_of_the_reply() {
+        let replies = vec![Reply::Integer(4), Reply::Nil];
+        let each = Release::each(2, Ok(Reply::Array(replies.clone())));
+        assert_eq!(
+            each.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+            replies
+        );
+        let alone = Release::each(1, Ok(Reply::Integer(4))).remove(0);
+        assert_eq!(alone.unwrap(), Reply::Integer(4));
+    }
+
+    #[test]
+    fn a_refusal_leaves_each_to_itself() {
+        for refusal in [
+            "NOSCRIPT No matching script.",
+            "CROSSSLOT Keys",
+            "NOPERM no",
+        ] {
+            for reply in Release::each(3, Err(error_reply(refusal, refusal))) {
+                assert_eq!(reply.unwrap(), Reply::Nil, "{refusal}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_to_all_is_none_to_any() {
+        let replies = |count| Ok(Reply::Array(vec![Reply::Integer(4); count]));
+        let lost = BackendError::new(BackendErrorKind::Unreachable, "gone");
+        let odd = [
+            replies(0),
+            replies(1),
+            replies(3),
+            Ok(Reply::Integer(4)),
+            Ok(Reply::Nil),
+            Err(error_reply("upstream failure", "")),
+            Err(lost.clone()),
+            Err(lost.not_executed()),
+        ];
+        for reply in odd {
+            let each = Release::each(2, reply);
+            assert!(
+                each.len() == 2 && each.iter().all(Result::is_err),
+                "{each:?}"
+            );
+        }
     }
 }

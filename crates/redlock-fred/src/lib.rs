@@ -61,6 +61,7 @@ mod line;
 mod link;
 mod node;
 mod sender;
+mod together;
 
 pub use fred;
 pub use node::{FredNode, FredNodeBuilder};

@@ -29,6 +29,7 @@ use crate::{
     line::{Guard, Line},
     link::Link,
     sender::Sender,
+    together::{Together, UnderWay, begin_acquire, begin_release},
 };
 
 /// What a step of connecting has at least.
@@ -38,7 +39,7 @@ const LEAST_STEP: Duration = Duration::from_millis(100);
 ///
 /// See the [crate's documentation](crate) for the ways to reach one.
 #[derive(Clone)]
-pub struct FredNode(Arc<Node>);
+pub struct FredNode(pub(crate) Arc<Node>);
 
 /// Settings of a [`FredNode`]; its last call says where the server is found.
 #[derive(Clone, Debug)]
@@ -272,6 +273,7 @@ impl FredNodeBuilder {
                 guard,
             ),
             doubts: Doubts::new(),
+            together: Together::default(),
         })))
     }
 
@@ -294,11 +296,17 @@ pub(crate) struct Node {
     max_ttl: Option<Duration>,
     clustered: bool,
     capabilities: Capabilities,
-    line: Arc<Line>,
-    doubts: Doubts,
+    pub(crate) line: Arc<Line>,
+    pub(crate) doubts: Doubts,
+    pub(crate) together: Together,
 }
 
 impl Node {
+    /// Whether it is one server, which may be asked in any way.
+    pub(crate) fn is_one_server(&self) -> bool {
+        self.waiting.is_some() && self.line.guard.is_none()
+    }
+
     /// For one operation.
     pub(crate) fn backend(&self) -> RedisBackend<Sender> {
         let backend = RedisBackend::new(Sender::new(&self.line))
@@ -313,6 +321,7 @@ impl Node {
 
 /// An acquire that ends, or is dropped, without an answer is in doubt.
 struct Acquiring<'a> {
+    _under_way: UnderWay<'a>,
     doubts: &'a Doubts,
     value: &'a LockValue,
     backend: RedisBackend<Sender>,
@@ -330,10 +339,17 @@ impl Drop for Acquiring<'_> {
 impl FredNode {
     fn acquiring<'a>(&'a self, value: &'a LockValue) -> Acquiring<'a> {
         Acquiring {
+            _under_way: self.0.together.under_way(),
             doubts: &self.0.doubts,
             value,
             backend: self.0.backend(),
         }
+    }
+
+    fn releasing(&self, resources: &Resources, value: &LockValue) -> RedisBackend<Sender> {
+        let node = Arc::downgrade(&self.0);
+        self.0.doubts.release(node, resources, value);
+        self.0.backend()
     }
 }
 
@@ -388,16 +404,13 @@ impl LockBackend for FredNode {
         resources: &Resources,
         value: &LockValue,
     ) -> Result<Vote, BackendError> {
-        let backend = self.0.backend();
-        let node = Arc::downgrade(&self.0);
-        self.0.doubts.release(node, resources, value);
+        let _under_way = self.0.together.under_way();
+        let backend = self.releasing(resources, value);
         backend.release(resources, value).await
     }
 
     async fn undo(&self, resources: &Resources, value: &LockValue) -> Result<Vote, BackendError> {
-        let backend = self.0.backend();
-        let node = Arc::downgrade(&self.0);
-        self.0.doubts.release(node, resources, value);
+        let backend = self.releasing(resources, value);
         backend.undo(resources, value).await
     }
 
@@ -442,19 +455,23 @@ impl LockBackend for FredNode {
         }
     }
 
-    /// Awaited instead, as fred has only futures.
     fn begin_acquire(
         &self,
-        _: &Resources,
-        _: &LockValue,
-        _: Duration,
+        resources: &Resources,
+        value: &LockValue,
+        ttl: Duration,
         reply: Reply,
     ) -> Result<(), Reply> {
-        Err(reply)
+        begin_acquire(&self.0, resources, value, ttl, reply)
     }
 
-    fn begin_release(&self, _: &Resources, _: &LockValue, reply: Reply) -> Result<(), Reply> {
-        Err(reply)
+    fn begin_release(
+        &self,
+        resources: &Resources,
+        value: &LockValue,
+        reply: Reply,
+    ) -> Result<(), Reply> {
+        begin_release(&self.0, resources, value, reply)
     }
 }
 

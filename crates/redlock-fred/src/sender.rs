@@ -156,7 +156,7 @@ impl RedisClient for Sender {
         args: &[&str],
     ) -> Result<Option<i64>, BackendError> {
         match self.run("EVALSHA", sha1, keys, args).await {
-            Err(error) if says(&error, "NOSCRIPT") => Ok(None),
+            Err(error) if is_noscript(&error) => Ok(None),
             reply => reply.map(Some),
         }
     }
@@ -184,11 +184,15 @@ fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
         Resp3Frame::BlobString { data, .. } | Resp3Frame::VerbatimString { data, .. } => {
             Reply::Bulk(data[..].into())
         }
+        Resp3Frame::Array { data, .. } => {
+            let replies = data.iter().map(reply);
+            Reply::Array(replies.collect::<Result<_, _>>()?)
+        }
         other => Reply::Other(format!("{other:?}")),
     })
 }
 
-fn says(error: &BackendError, code: &str) -> bool {
+pub(crate) fn is_noscript(error: &BackendError) -> bool {
     let cause = error.get_ref().map(ToString::to_string);
-    cause.is_some_and(|cause| cause.starts_with(code))
+    cause.is_some_and(|cause| cause.starts_with("NOSCRIPT"))
 }

@@ -50,13 +50,18 @@ impl<C> ConnectionClient<C> {
 /// What an answer says that came in.
 pub(crate) fn reply(answer: RedisResult<Value>) -> Result<Reply, BackendError> {
     let answer = answer.and_then(Value::extract_error);
-    match answer.map_err(classify)? {
-        Value::Okay => Ok(Reply::Ok),
-        Value::Nil => Ok(Reply::Nil),
-        Value::Int(number) => Ok(Reply::Integer(number)),
-        Value::BulkString(bytes) => Ok(Reply::Bulk(bytes.into())),
-        Value::VerbatimString { text, .. } => Ok(Reply::Bulk(text.into())),
-        other => Ok(Reply::Other(format!("{other:?}"))),
+    answer.map(said).map_err(classify)
+}
+
+fn said(answer: Value) -> Reply {
+    match answer {
+        Value::Okay => Reply::Ok,
+        Value::Nil => Reply::Nil,
+        Value::Int(number) => Reply::Integer(number),
+        Value::BulkString(bytes) => Reply::Bulk(bytes.into()),
+        Value::VerbatimString { text, .. } => Reply::Bulk(text.into()),
+        Value::Array(answers) => Reply::Array(answers.into_iter().map(said).collect()),
+        other => Reply::Other(format!("{other:?}")),
     }
 }
 

@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
-use redlock_core::redis::Release;
+use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Value};
+use redlock_core::{
+    BackendError,
+    redis::{Release, Reply},
+};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::connection::{classify, command};
+use crate::connection::{command, reply};
 
 /// A command that has waited for so long is not sent any more: no vote is awaited longer, unless somebody sets it so.
 const STALE: Duration = Duration::from_secs(5);
@@ -26,9 +29,11 @@ pub(crate) enum Command {
     Other(Cmd),
 }
 
+type Tell = dyn FnOnce(Option<Result<Reply, BackendError>>) + Send;
+
 /// Who is told the reply; `None` if the command was not sent and never will be.
 pub(crate) enum Done {
-    Told(Box<dyn FnOnce(Option<RedisResult<Value>>) + Send>),
+    Told(Box<Tell>),
     Awaited(oneshot::Sender<RedisResult<Value>>),
 }
 
@@ -43,7 +48,7 @@ pub(crate) struct Joined {
 /// Who is told the replies to commands that were sent together.
 #[derive(Default)]
 pub(crate) struct Told {
-    /// For so many is the reply to the first command, which is their own only if it is one.
+    /// The reply to the first command is that to so many releases, the first of all.
     together: usize,
     pub(crate) done: Vec<Done>,
 }
@@ -51,9 +56,15 @@ pub(crate) struct Told {
 impl Done {
     pub(crate) fn tell(self, answer: Option<RedisResult<Value>>) {
         match self {
-            // One who panics must not take the replies of the others along.
-            Self::Told(done) => drop(catch_unwind(AssertUnwindSafe(|| done(answer)))),
+            Self::Told(_) => self.tell_reply(answer.map(reply)),
             Self::Awaited(sender) => drop(answer.map(|answer| sender.send(answer))),
+        }
+    }
+
+    fn tell_reply(self, reply: Option<Result<Reply, BackendError>>) {
+        if let Self::Told(done) = self {
+            // One who panics must not take the replies of the others along.
+            drop(catch_unwind(AssertUnwindSafe(|| done(reply))));
         }
     }
 }
@@ -112,103 +123,66 @@ impl Told {
         match answers {
             Ok(answers) if answers.len() == commands => {
                 let mut answers = answers.into_iter();
-                if self.together > 1 {
-                    let first = answers.next().into_iter();
-                    let each = first.flat_map(|answer| each(answer, self.together));
-                    each.zip(done.by_ref())
-                        .for_each(|(answer, done)| done.tell(Some(answer)));
+                if self.together > 0
+                    && let Some(first) = answers.next()
+                {
+                    Release::each(self.together, reply(Ok(first)))
+                        .into_iter()
+                        .zip(done.by_ref())
+                        .for_each(|(reply, done)| done.tell_reply(Some(reply)));
                 }
                 done.zip(answers)
                     .for_each(|(done, answer)| done.tell(Some(Ok(answer))));
             }
             answers => {
-                let error = answers
-                    .err()
-                    .unwrap_or_else(|| unexpected("wrong number of replies"));
+                let wrong = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
+                let error = answers.err().unwrap_or_else(|| wrong.into());
                 done.for_each(|done| done.tell(Some(Err(error.clone()))));
             }
         }
     }
 }
 
-/// The reply to each of so many releases by one command: nil for one that has to be done by itself.
-fn each(answer: Value, count: usize) -> Vec<RedisResult<Value>> {
-    let error = match answer {
-        Value::Array(replies) if replies.len() == count => {
-            return replies.into_iter().map(Ok).collect();
-        }
-        Value::ServerError(error) => error.into(),
-        _ => unexpected("not a reply for each"),
-    };
-    if classify(error.clone()).may_have_happened() {
-        vec![Err(error); count]
-    } else {
-        vec![Ok(Value::Nil); count]
-    }
-}
-
-fn unexpected(cause: &'static str) -> RedisError {
-    (ErrorKind::UnexpectedReturnType, cause).into()
-}
-
 #[cfg(test)]
 mod tests {
-    use redis::parse_redis_value;
+    use std::sync::mpsc::channel;
 
     use super::*;
 
-    /// What two who release and a third are told of these replies.
-    fn told(replies: &[&str]) -> Vec<Option<RedisResult<Value>>> {
-        let (done, heard): (Vec<_>, Vec<_>) = (0..3)
-            .map(|_| {
-                let (sender, receiver) = oneshot::channel();
-                (Done::Awaited(sender), receiver)
-            })
-            .unzip();
-        let parsed = |reply: &&str| parse_redis_value(reply.as_bytes()).expect("RESP");
-        let told = Told { together: 2, done };
-        told.tell(Ok(replies.iter().map(parsed).collect()));
-        let heard = heard.into_iter();
-        heard.map(|mut heard| heard.try_recv().ok()).collect()
+    /// What two who release and a third are told of so many replies, of which the first is to the releases.
+    fn told(first: Value, count: usize) -> Vec<Option<Result<Reply, BackendError>>> {
+        let (sender, heard) = channel();
+        let done = (0..3).map(|_| {
+            let sender = sender.clone();
+            Done::Told(Box::new(move |reply| sender.send(reply).expect("heard")))
+        });
+        let done = done.collect();
+        let mut replies = vec![first, Value::Okay, Value::Okay];
+        replies.truncate(count);
+        Told { together: 2, done }.tell(Ok(replies));
+        heard.try_iter().collect()
     }
 
     #[test]
-    fn each_gets_its_own_part_of_the_reply() {
-        let told = told(&["*2\r\n:4\r\n$-1\r\n", "+OK\r\n"]);
-        let each = [Value::Int(4), Value::Nil, Value::Okay];
-        assert_eq!(told, each.map(|value| Some(Ok(value))));
-    }
-
-    #[test]
-    fn a_refusal_leaves_each_to_itself() {
-        for refusal in ["NOSCRIPT No matching script.", "CROSSSLOT Keys in request"] {
-            let told = told(&[&format!("-{refusal}\r\n"), "+OK\r\n"]);
-            let each = [Value::Nil, Value::Nil, Value::Okay];
-            assert_eq!(told, each.map(|value| Some(Ok(value))));
-        }
-    }
-
-    #[test]
-    fn what_is_no_reply_to_all_is_none_to_any() {
-        let odd = [
-            "*1\r\n:4\r\n",
-            "*3\r\n:4\r\n:4\r\n:4\r\n",
-            ":4\r\n",
-            "$-1\r\n",
-            "-upstream failure\r\n",
-        ];
-        for reply in odd {
-            let [one, other, third] = &told(&[reply, "+OK\r\n"])[..] else {
-                panic!("three were to be told");
-            };
-            for released in [one, other] {
-                assert!(matches!(released, Some(Err(_))), "{reply}: {released:?}");
-            }
-            assert_eq!(*third, Some(Ok(Value::Okay)));
-        }
-        for replies in [&[][..], &["*2\r\n:4\r\n:4\r\n"], &["+OK\r\n"; 3]] {
-            let told = told(replies);
+    fn each_is_told_its_own_reply() {
+        let released = || Value::Array(vec![Value::Int(4), Value::Nil]);
+        let [Some(Ok(one)), Some(Ok(other)), Some(Ok(third))] = &told(released(), 2)[..] else {
+            panic!("three were to be told");
+        };
+        let each = [one, other, third];
+        assert_eq!(each, [&Reply::Integer(4), &Reply::Nil, &Reply::Ok]);
+        for count in [0, 1, 3] {
+            let told = told(released(), count);
+            assert_eq!(told.len(), 3);
             assert!(told.iter().all(|told| matches!(told, Some(Err(_)))));
         }
+    }
+
+    #[test]
+    fn what_is_wrong_of_the_releases_is_not_of_the_others() {
+        let wrong = told(Value::Int(4), 2);
+        let [Some(Err(_)), Some(Err(_)), Some(Ok(Reply::Ok))] = &wrong[..] else {
+            panic!("{wrong:?}");
+        };
     }
 }

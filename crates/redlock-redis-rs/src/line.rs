@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use redis::{RedisResult, Value};
 use redlock_core::{
     BackendError, BackendErrorKind, Place, Probation, Resources,
     redis::{RedisBackend, RedisClient, Reply, Waiters},
@@ -21,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{ConnectionClient, Shareable, reply},
+    connection::{ConnectionClient, Shareable},
     follow::Witness,
     joined::Command,
     pipe::Pipe,
@@ -123,7 +122,7 @@ impl<C: Shareable> Line<C> {
         self: &Arc<Self>,
         silence: Duration,
         command: Command,
-        done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
+        done: impl FnOnce(Option<Result<Reply, BackendError>>) + Send + 'static,
     ) {
         let Some(pipe) = &self.standing.pipe else {
             return;
@@ -135,14 +134,17 @@ impl<C: Shareable> Line<C> {
     }
 
     /// What the answer says to a command that was [sent](Self::send).
-    pub(crate) fn read(&self, answer: Option<RedisResult<Value>>) -> Result<Reply, BackendError> {
+    pub(crate) fn read(
+        &self,
+        answer: Option<Result<Reply, BackendError>>,
+    ) -> Result<Reply, BackendError> {
         let Some(answer) = answer else {
             return Err(BackendError::timeout().not_executed());
         };
         if self.owed.load(SeqCst) {
             self.owed.store(false, SeqCst);
         }
-        reply(answer)
+        answer
     }
 
     pub(crate) const fn sends(&self) -> bool {

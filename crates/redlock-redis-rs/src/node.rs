@@ -4,13 +4,13 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult,
     aio::ConnectionLike,
 };
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
     Reply, Resources, RestartGuard, Vote, Wake, forward_backend,
-    redis::{Ear, Shortcut, Waiters},
+    redis::{self as protocol, Ear, Shortcut, Waiters},
 };
 
 use tokio::runtime::Handle;
@@ -500,7 +500,7 @@ impl<S: Source> Shared<S> {
 }
 
 impl<S: Source> Begun<S> {
-    fn answered(self, shortcut: Shortcut, answer: Option<RedisResult<Value>>) {
+    fn answered(self, shortcut: Shortcut, answer: Option<Result<protocol::Reply, BackendError>>) {
         let line = self.node.source.line(&self.lease);
         let vote = match line.read(answer) {
             Err(error) if is_noscript(&error) => Ok(None),

@@ -18,6 +18,7 @@ use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
+use redlock_core::{BackendError, redis::Reply};
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -93,7 +94,7 @@ impl Pipe {
         &self,
         command: Command,
         now: Instant,
-        done: impl FnOnce(Option<RedisResult<Value>>) + Send + 'static,
+        done: impl FnOnce(Option<Result<Reply, BackendError>>) + Send + 'static,
     ) {
         self.push(command, now, Done::Told(Box::new(done)));
     }
