@@ -1,11 +1,15 @@
 //! Releases of one moment are one command to a server, and every one has its own outcome.
 
-use std::iter;
+use std::{
+    iter,
+    sync::{Arc, mpsc},
+};
 
-use futures_util::future::join_all;
+use futures_util::{future::join_all, poll};
 use redlock::{BackendError, LockBackend, LockValue, Redlock, Reply, Resources, Vote};
 use redlock_test::server::RedisServer;
 use tests::{DRIVERS, TTL, calls, eventually};
+use tokio::{sync::oneshot, time::timeout};
 
 type Votes = Vec<Result<Vote, BackendError>>;
 
@@ -87,7 +91,7 @@ async fn who_waits_is_told_of_a_release_among_many() {
         .await;
         all_granted(released(&ours, &locks[1..]).await);
         assert_eq!(calls(&server, "publish"), 1);
-        let lock = tokio::time::timeout(TTL / 2, waits).await;
+        let lock = timeout(TTL / 2, waits).await;
         let lock = lock.expect("it is told").expect("it does not panic");
         lock.expect("it is free")
             .release()
@@ -129,5 +133,42 @@ async fn a_server_that_refuses_to_release_many_at_once_releases_each_by_itself()
         }
         let crossed = single.cli(&["INFO", "errorstats"]);
         assert!(crossed.contains("errorstat_CROSSSLOT"), "{crossed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_waits_for_a_thread_that_is_blocked() {
+    for driver in DRIVERS {
+        let server = RedisServer::start();
+        let node = driver(&server.url());
+        let locks = taken(&node).await;
+        server.pause();
+        let mut awaited: Vec<_> = (locks[..2].iter())
+            .map(|(name, value)| node.release(name, value))
+            .collect();
+        for released in &mut awaited {
+            assert!(poll!(released).is_pending());
+        }
+        let (blocked, is_blocked) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        let (theirs, other) = (Arc::clone(&node), locks[2].clone());
+        let last = tokio::spawn(async move {
+            let (reply, answer) = Reply::new();
+            let begun = theirs.begin_release(&other.0, &other.1, reply);
+            begun.expect("it is connected");
+            blocked.send(()).expect("awaited");
+            ended.recv().expect("it ends");
+            answer.await
+        });
+        is_blocked.await.expect("it begins");
+        let (reply, answer) = Reply::new();
+        let begun = node.begin_release(&locks[3].0, &locks[3].1, reply);
+        begun.expect("it is connected");
+        server.resume();
+        let vote = timeout(TTL / 2, answer).await.expect("it is sent");
+        assert_eq!(vote.expect("it is up"), Vote::Granted);
+        end.send(()).expect("awaited");
+        all_granted(join_all(awaited).await);
+        all_granted(vec![last.await.expect("it does not panic")]);
     }
 }

@@ -70,6 +70,11 @@ impl Capabilities {
         }
     }
 
+    /// Whether keys of several locks may be in one command: some proxies spread them over servers.
+    pub(crate) const fn may_join(&self) -> bool {
+        !self.scripts_only
+    }
+
     /// These ways, those that the server has refused before last.
     pub(crate) fn order(&self, ways: &[Way]) -> impl Iterator<Item = Way> {
         let refused = self.learned.refused.load(Ordering::Relaxed);

@@ -14,13 +14,17 @@
 //! |---|---|---|
 //! | acquire one resource | `SET … NX PX` | |
 //! | acquire several | `MSETEX … NX PX` (Redis 8.4, Valkey 9.1; not in a cluster) | a script |
-//! | release one resource | `DELEX … IFEQ` (Redis 8.4), `DELIFEQ` (Valkey 9.0) | a script |
+//! | release one resource | a script | `DELEX … IFEQ` (Redis 8.4), `DELIFEQ` (Valkey 9.0) |
 //! | release several | a script | `DELEX` or `DELIFEQ`, one by one |
 //! | extend one resource | a script | `PTTL`, then `SET … IFEQ … PX` (Redis 8.4, Valkey 8.1) |
 //! | extend several | a script | not possible |
 //! | inspect | `PTTL`, then `GET` | |
 //!
 //! Acquiring with a fencing token takes a script.
+//!
+//! A driver may make one call of the script of many [releases](Release) of one resource each. What that does not find is
+//! released again by itself. Acquires are never joined so: behind a proxy that spreads keys over servers, all would
+//! be taken at the first key's.
 //!
 //! An extension prefers the script, because only that can compare the remaining ttl, which must not be
 //! shortened, in the same step. A server that allows no scripts and has no native command answers with

@@ -1,6 +1,9 @@
 //! Where an answer goes that nobody awaits.
 
-use std::{fmt, mem};
+use std::{
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use tokio::sync::oneshot;
 
@@ -67,11 +70,13 @@ impl Reply {
     }
 
     fn tell(&mut self, result: Result<Vote, BackendError>) {
-        match mem::replace(&mut self.0, Whom::Nobody) {
+        let whom = mem::replace(&mut self.0, Whom::Nobody);
+        // One that panics, such as a subscriber of events, must not take along who answers, nor what that answers else.
+        let _ = catch_unwind(AssertUnwindSafe(|| match whom {
             Whom::Round { ask, is_behind } => ask.answered(result, is_behind),
             Whom::One(sender) => drop(sender.send(result)),
             Whom::Nobody => {}
-        }
+        }));
     }
 }
 

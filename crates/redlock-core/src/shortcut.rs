@@ -11,8 +11,8 @@ use crate::{
 
 /// How a command that was sent alone answers for a whole operation.
 ///
-/// It is the first command that the [`RedisBackend`] itself would send, and the only one unless the server does not
-/// have it.
+/// It is the first command that the [`RedisBackend`] itself would send, or a [`Release`] with others, and the only one
+/// unless the server does not have it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shortcut(Command);
 
@@ -30,7 +30,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// The command that does all of these, of which there is one at least.
+    /// The command that does all of these: one at least, and no more than a server may be busy with at a time; Lua
+    /// takes some thousand.
     pub fn command(releases: &[Self]) -> Vec<Cow<'_, str>> {
         let count = releases.len().to_string().into();
         let head = ["EVALSHA".into(), RELEASE.sha1.as_str().into(), count];
@@ -85,7 +86,11 @@ impl<C: RedisClient> RedisBackend<C> {
     ) -> Option<(Shortcut, Release)> {
         let way = self.capabilities.order(&RELEASES).next()?;
         match &resources[..] {
-            [name] if way == Way::ReleaseScript && !self.capabilities.is_alone() => {
+            [name]
+                if way == Way::ReleaseScript
+                    && self.capabilities.may_join()
+                    && !self.capabilities.is_alone() =>
+            {
                 let (key, value) = (self.key(name).into_owned(), value.clone());
                 Some((Shortcut(Command::Release(way)), Release { key, value }))
             }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -14,7 +15,10 @@ use redlock_core::{
     BackendError, LockBackend, LockValue, Reply, Resources,
     redis::{self, RedisClient, Release, Shortcut},
 };
-use tokio::{runtime::Handle, task::yield_now};
+use tokio::{
+    runtime::{self, Handle},
+    task::yield_now,
+};
 
 use crate::{
     node::{FredNode, Node},
@@ -30,8 +34,16 @@ const TOGETHER: usize = 32;
 /// What waits until all tasks have run that are ready now.
 #[derive(Default)]
 pub(crate) struct Together {
-    waiting: Mutex<Vec<Begun>>,
+    waiting: Mutex<Waiting>,
     under_way: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    begun: Vec<Begun>,
+    /// Where a task is about to send it: nothing may wait for a thread that is blocked, or a runtime that nobody
+    /// drives.
+    senders: Vec<(ThreadId, runtime::Id)>,
 }
 
 /// An operation that nobody awaits.
@@ -62,7 +74,11 @@ impl Together {
         UnderWay(&self.under_way)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Begun>> {
+    fn take(&self) -> Vec<Begun> {
+        mem::take(&mut *self.waiting()).begun
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,15 +125,19 @@ fn begin(
         node.doubts.release(Arc::downgrade(node), resources, value);
     }
     let mut waiting = node.together.waiting();
-    waiting.push(Begun {
+    waiting.begun.push(Begun {
         operation,
         resources: resources.clone(),
         value: value.clone(),
         reply,
     });
-    let first = waiting.len() == 1;
+    let sender = (thread::current().id(), runtime.id());
+    let is_first = !waiting.senders.contains(&sender);
+    if is_first {
+        waiting.senders.push(sender);
+    }
     drop(waiting);
-    if first {
+    if is_first {
         let soon = Soon(Some(Arc::clone(node)));
         runtime.spawn(async move {
             yield_now().await;
@@ -127,31 +147,38 @@ fn begin(
     Ok(())
 }
 
-/// Those that wait are told that nothing is known if the runtime ends before they are sent.
+/// Sends whatever waits then.
 struct Soon(Option<Arc<Node>>);
 
 impl Soon {
     async fn send(mut self) {
         let Some(node) = self.0.take() else { return };
-        let mut waiting = mem::take(&mut *node.together.waiting());
-        while waiting.len() > TOGETHER {
-            let some = waiting.split_off(waiting.len() - TOGETHER);
+        let mut waiting = node.together.take().into_iter();
+        loop {
+            let some: Vec<_> = waiting.by_ref().take(TOGETHER).collect();
+            if waiting.len() == 0 {
+                return send(node, some).await;
+            }
             tokio::spawn(send(Arc::clone(&node), some));
         }
-        send(node, waiting).await;
     }
 }
 
 impl Drop for Soon {
     fn drop(&mut self) {
-        if let Some(node) = self.0.take() {
-            let waiting = mem::take(&mut *node.together.waiting());
-            drop(waiting);
+        let Some(node) = self.0.take() else { return };
+        // Its runtime has ended.
+        for begun in node.together.take() {
+            let never = BackendError::timeout().not_executed();
+            begun.reply.answer(Err(never));
         }
     }
 }
 
 async fn send(node: Arc<Node>, begun: Vec<Begun>) {
+    if begun.is_empty() {
+        return;
+    }
     let _under_way = node.together.under_way();
     let node = FredNode(Arc::clone(&node));
     let (mut acquires, mut releases, mut whom) = (Vec::new(), Vec::new(), Vec::new());

@@ -78,6 +78,17 @@ impl Request {
     }
 }
 
+/// How many of these, from the first on, may be sent together: no release gets ahead of a command that is awaited,
+/// which may belong to the one before.
+pub(crate) fn joinable<'a>(requests: impl Iterator<Item = &'a Request>) -> usize {
+    let mut awaited = false;
+    let may = |request: &&Request| {
+        awaited |= matches!(request.done, Done::Awaited(_));
+        !(awaited && matches!(request.command, Command::Release(_)))
+    };
+    requests.take_while(may).count()
+}
+
 impl Joined {
     /// Of these requests; releases are one command, ahead of the others.
     pub(crate) fn new(requests: impl ExactSizeIterator<Item = Request>, now: Instant) -> Self {
@@ -147,7 +158,34 @@ impl Told {
 mod tests {
     use std::sync::mpsc::channel;
 
+    use redis::{RedisFuture, aio::ConnectionLike};
+    use redlock_core::{LockValue, Resources};
+
     use super::*;
+    use crate::connection::Protocol;
+
+    /// A connection on which nothing is sent.
+    #[derive(Clone)]
+    struct Never;
+
+    impl ConnectionLike for Never {
+        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+            unreachable!("nothing is sent")
+        }
+
+        fn req_packed_commands<'a>(
+            &'a mut self,
+            _: &'a Pipeline,
+            _: usize,
+            _: usize,
+        ) -> RedisFuture<'a, Vec<Value>> {
+            unreachable!("nothing is sent")
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+    }
 
     /// What two who release and a third are told of so many replies, of which the first is to the releases.
     fn told(first: Value, count: usize) -> Vec<Option<Result<Reply, BackendError>>> {
@@ -161,6 +199,37 @@ mod tests {
         replies.truncate(count);
         Told { together: 2, done }.tell(Ok(replies));
         heard.try_iter().collect()
+    }
+
+    #[test]
+    fn no_release_gets_ahead_of_what_is_awaited() {
+        let (since, resources) = (Instant::now(), Resources::new(["a"]).expect("a name"));
+        let backend = Protocol::default().over(Never);
+        let release = || {
+            let joinable = backend.joinable_release(&resources, &LockValue::random());
+            let (_, release) = joinable.expect("nothing is known of the server");
+            let (command, done) = (Command::Release(release), Done::Told(Box::new(drop)));
+            Request {
+                command,
+                done,
+                since,
+            }
+        };
+        let awaited = || {
+            let (command, done) = (
+                Command::Other(Cmd::new()),
+                Done::Awaited(oneshot::channel().0),
+            );
+            Request {
+                command,
+                done,
+                since,
+            }
+        };
+        let count = |requests: &[Request]| joinable(requests.iter());
+        assert_eq!(count(&[release(), release(), awaited(), awaited()]), 4);
+        assert_eq!(count(&[release(), awaited(), release(), awaited()]), 2);
+        assert_eq!(count(&[awaited(), release()]), 1);
     }
 
     #[test]

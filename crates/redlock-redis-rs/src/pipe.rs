@@ -1,4 +1,4 @@
-//! Commands of many tasks over one connection, in their order, without a task or a future for each of them.
+//! Commands of many tasks over one connection, without a task or a future for each of them.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::joined::{Command, Done, Joined, Request, Told};
+use crate::joined::{Command, Done, Joined, Request, Told, joinable};
 
 /// So many requests are sent at once. With so many under way a command waits for those of the other tasks that are
 /// ready now: the fewer the requests are, the less each command costs.
@@ -39,7 +39,7 @@ const UNDER_WAY: usize = 32;
 /// How many commands are joined at most. Their replies come together, and until then the server seems silent.
 const JOINED: usize = 32;
 
-/// A connection to which everything is written in the order of [`send`](Self::send).
+/// A connection to which everything is written in the order in which it is sent, but for releases.
 #[derive(Clone)]
 pub(crate) struct Pipe(Arc<Shared>);
 
@@ -176,7 +176,8 @@ impl Shared {
         mut state: MutexGuard<'a, State>,
         now: Instant,
     ) -> MutexGuard<'a, State> {
-        let count = state.waiting.len().min(JOINED);
+        let waiting = state.waiting.iter().take(JOINED);
+        let count = joinable(waiting);
         let Joined {
             commands,
             told,
