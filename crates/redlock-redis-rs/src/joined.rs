@@ -93,7 +93,7 @@ impl Joined {
     /// Of these requests; releases are one command, ahead of the others.
     pub(crate) fn new(requests: impl ExactSizeIterator<Item = Request>, now: Instant) -> Self {
         let count = requests.len();
-        let (mut releases, mut done) = (Vec::new(), Vec::with_capacity(count));
+        let (mut releases, mut done) = (Vec::new(), Vec::new());
         let (mut others, mut behind) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut forgotten = Vec::new();
         for request in requests {
@@ -109,7 +109,11 @@ impl Joined {
                 }
             }
         }
-        done.append(&mut behind);
+        if done.is_empty() {
+            done = behind;
+        } else {
+            done.append(&mut behind);
+        }
         let together = releases.len();
         let mut commands = Pipeline::with_capacity(others.len() + 1);
         if together > 0 {

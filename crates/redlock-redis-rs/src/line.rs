@@ -151,6 +151,11 @@ impl<C: Shareable> Line<C> {
         self.standing.pipe.is_some()
     }
 
+    /// Whether commands are joined that are sent now; alone, a release costs less by a command of its own.
+    pub(crate) fn joins(&self) -> bool {
+        self.standing.pipe.as_ref().is_some_and(Pipe::joins)
+    }
+
     pub(crate) const fn is_on_probation(&self) -> bool {
         self.standing.probation.is_some()
     }

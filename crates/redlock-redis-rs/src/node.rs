@@ -472,10 +472,15 @@ impl<S: Source> Shared<S> {
         let packed = |shortcut, words: &[&str]| (shortcut, Command::Other(command(words)));
         let packed = match operation {
             Operation::Acquire(ttl, None) => backend.acquire_at_once(resources, value, ttl, packed),
-            Operation::Release => match backend.joinable_release(resources, value) {
-                Some((shortcut, release)) => Some((shortcut, Command::Release(release))),
-                None => backend.release_at_once(resources, value, packed),
-            },
+            Operation::Release => {
+                let joinable = line
+                    .joins()
+                    .then(|| backend.joinable_release(resources, value));
+                match joinable.flatten() {
+                    Some((shortcut, release)) => Some((shortcut, Command::Release(release))),
+                    None => backend.release_at_once(resources, value, packed),
+                }
+            }
             Operation::Acquire(..) | Operation::Extend(_) | Operation::Undo => None,
         };
         let Some((shortcut, command)) = packed else {

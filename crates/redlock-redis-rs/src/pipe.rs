@@ -80,6 +80,12 @@ impl Pipe {
         self.0.answers.load(Relaxed)
     }
 
+    /// Whether what is sent now waits, for others to be sent with it.
+    pub(crate) fn joins(&self) -> bool {
+        let state = self.0.state();
+        state.under_way.len() >= AT_ONCE || !state.waiting.is_empty()
+    }
+
     /// Whether no reply is due.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.0.state();
