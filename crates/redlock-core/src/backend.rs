@@ -196,7 +196,7 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Begins an [`acquire`](Self::acquire) that nobody awaits: it goes on by itself, as the contract says, and its
-    /// answer goes to `reply` in bounded time. A backend that has to connect first gives the reply back.
+    /// answer goes to `reply` in bounded time. A backend that has to connect first may give the reply back.
     ///
     /// Optional, and called on a tokio runtime: it spares what a future costs for every vote. A wrapper that leaves
     /// it out has everything awaited, also where the backend inside could begin.
