@@ -41,6 +41,22 @@ pub const DRIVERS: [Driver; 2] = [
     |url| Arc::new(FredNode::new(url).expect("a URL")),
 ];
 
+/// Has the server know a user who may do what these rules say; see [`as_limited`].
+///
+/// # Panics
+///
+/// When the rules make no sense.
+pub fn limit(server: &RedisServer, rules: &str) {
+    let user = format!("ACL SETUSER limited on >secret {rules}");
+    assert_eq!(server.cli(&user.split(' ').collect::<Vec<_>>()), "OK");
+}
+
+/// The URL by which one is that user.
+#[must_use]
+pub fn as_limited(url: &str) -> String {
+    url.replace("redis://", "redis://limited:secret@")
+}
+
 /// The URLs of a group's sentinels.
 #[must_use]
 pub fn sentinels(group: &SentinelGroup) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{future::join_all, poll};
 use redlock::{BackendError, LockBackend, LockValue, Redlock, Reply, Resources, Vote};
 use redlock_test::server::RedisServer;
-use tests::{DRIVERS, TTL, calls, eventually};
+use tests::{DRIVERS, TTL, as_limited, calls, eventually, limit};
 use tokio::{sync::oneshot, time::timeout};
 
 type Votes = Vec<Result<Vote, BackendError>>;
@@ -114,13 +114,11 @@ async fn a_server_that_refuses_to_release_many_at_once_releases_each_by_itself()
         .await;
         let limited = RedisServer::start();
         // The mark beside a key has a longer name.
-        let user = "ACL SETUSER limited on >secret ~? &* +@all";
-        let _ = limited.cli(&user.split(' ').collect::<Vec<_>>());
-        let as_limited = limited.url().replace("redis://", "redis://limited:secret@");
+        limit(&limited, "~? &* +@all");
         let forgetful = RedisServer::start();
         for (server, url) in [
             (&single, single.url()),
-            (&limited, as_limited),
+            (&limited, as_limited(&limited.url())),
             (&forgetful, forgetful.url()),
         ] {
             let node = driver(&url);

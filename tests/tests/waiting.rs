@@ -8,7 +8,9 @@ use redlock::{
     Vote,
 };
 use redlock_test::server::{RedisServer, SentinelGroup};
-use tests::{DRIVERS, TTL, calls, eventually, eventually_clean, sentinels, warm};
+use tests::{
+    DRIVERS, TTL, as_limited, calls, eventually, eventually_clean, limit, sentinels, warm,
+};
 use tokio::{task::JoinHandle, time::timeout};
 
 /// Before any lease in these tests ends by itself.
@@ -189,10 +191,12 @@ async fn a_connection_that_breaks_meanwhile_loses_nothing() {
 async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
     let servers = RedisServer::start_many(3);
     for server in &servers {
-        let user = "ACL SETUSER limited on >secret resetchannels ~a ~b +set +evalsha +eval +get +del +pttl +pexpire";
-        let _ = server.cli(&user.split(' ').collect::<Vec<_>>());
+        limit(
+            server,
+            "resetchannels ~a ~b +set +evalsha +eval +get +del +pttl +pexpire",
+        );
     }
-    let limited = |url: &str| redis_rs(&url.replace("redis://", "redis://limited:secret@"));
+    let limited = |url: &str| redis_rs(&as_limited(url));
     let other = process(&servers, limited);
     let held = process(&servers, limited)
         .acquire("a", TTL)
@@ -231,9 +235,8 @@ async fn where_it_is_forbidden_to_listen_locks_work_all_the_same() {
 async fn what_a_release_may_not_touch_beside_a_key_is_tried_once() {
     for node in DRIVERS {
         let servers = RedisServer::start_many(1);
-        let user = "ACL SETUSER limited on >secret ~? &* +@all";
-        let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
-        let limited = |url: &str| node(&url.replace("redis://", "redis://limited:secret@"));
+        limit(&servers[0], "~? &* +@all");
+        let limited = |url: &str| node(&as_limited(url));
         let process = process(&servers, limited);
         for name in ["a", "b", "a"] {
             let lock = process.acquire(name, TTL).await.expect("it is free");
@@ -269,9 +272,8 @@ async fn an_attempt_that_is_undone_tells_nobody_and_a_release_does_also_where_it
 #[tokio::test]
 async fn a_release_is_whole_though_telling_of_it_is_forbidden_half_way() {
     let servers = RedisServer::start_many(1);
-    let user = "ACL SETUSER limited on >secret ~* &* +@all -time";
-    let _ = servers[0].cli(&user.split(' ').collect::<Vec<_>>());
-    let limited = |url: &str| redis_rs(&url.replace("redis://", "redis://limited:secret@"));
+    limit(&servers[0], "~* &* +@all -time");
+    let limited = |url: &str| redis_rs(&as_limited(url));
     let both = process(&servers, limited).acquire(["a", "b"], TTL).await;
     let waits = waits(process(&servers, redis_rs), "a");
     eventually_waiting(&servers, "a", 1).await;

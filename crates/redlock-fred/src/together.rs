@@ -179,8 +179,8 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
     if begun.is_empty() {
         return;
     }
-    let _under_way = node.together.under_way();
-    let node = FredNode(Arc::clone(&node));
+    let node = FredNode(node);
+    let _under_way = node.0.together.under_way();
     let (mut acquires, mut releases, mut whom) = (Vec::new(), Vec::new(), Vec::new());
     for Begun {
         operation,

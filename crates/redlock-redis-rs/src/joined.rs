@@ -162,34 +162,10 @@ impl Told {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use redis::{RedisFuture, aio::ConnectionLike};
     use redlock_core::{LockValue, Resources};
 
     use super::*;
-    use crate::connection::Protocol;
-
-    /// A connection on which nothing is sent.
-    #[derive(Clone)]
-    struct Never;
-
-    impl ConnectionLike for Never {
-        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
-            unreachable!("nothing is sent")
-        }
-
-        fn req_packed_commands<'a>(
-            &'a mut self,
-            _: &'a Pipeline,
-            _: usize,
-            _: usize,
-        ) -> RedisFuture<'a, Vec<Value>> {
-            unreachable!("nothing is sent")
-        }
-
-        fn get_db(&self) -> i64 {
-            0
-        }
-    }
+    use crate::{connection::Protocol, line::tests::Slow};
 
     /// What two who release and a third are told of so many replies, of which the first is to the releases.
     fn told(first: Value, count: usize) -> Vec<Option<Result<Reply, BackendError>>> {
@@ -208,7 +184,7 @@ mod tests {
     #[test]
     fn no_release_gets_ahead_of_what_is_awaited() {
         let (since, resources) = (Instant::now(), Resources::new(["a"]).expect("a name"));
-        let backend = Protocol::default().over(Never);
+        let backend = Protocol::default().over(Slow(Duration::ZERO));
         let release = || {
             let joinable = backend.joinable_release(&resources, &LockValue::random());
             let (_, release) = joinable.expect("nothing is known of the server");

@@ -387,7 +387,7 @@ pub(crate) async fn within<T>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
     use redlock_core::{LockBackend, LockValue, Resources, Vote};
     use tokio::{
@@ -403,7 +403,7 @@ mod tests {
 
     /// A connection that answers after a time.
     #[derive(Clone)]
-    struct Slow(Duration);
+    pub(crate) struct Slow(pub(crate) Duration);
 
     impl ConnectionLike for Slow {
         fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {

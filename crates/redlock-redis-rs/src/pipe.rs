@@ -182,8 +182,7 @@ impl Shared {
         mut state: MutexGuard<'a, State>,
         now: Instant,
     ) -> MutexGuard<'a, State> {
-        let waiting = state.waiting.iter().take(JOINED);
-        let count = joinable(waiting);
+        let count = joinable(state.waiting.iter().take(JOINED));
         let Joined {
             commands,
             told,
