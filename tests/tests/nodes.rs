@@ -7,6 +7,7 @@ use redlock_test::{proxy::Proxy, server::RedisServer};
 use tests::{TTL, builder, calls, eventually, eventually_clean, nodes, redlock, warm};
 use tokio::{
     runtime::{Builder, Runtime},
+    select,
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -354,10 +355,19 @@ fn the_nodes_outlive_a_runtime() {
     second.block_on(lock.release()).unwrap();
     drop(second);
 
-    // A runtime that is alive but not driven has begun to dial.
+    // A runtime that is alive but not driven has begun to dial, and no more: undriven, it undoes nothing.
     let idle = runtime();
     let fresh = tests::redlock(&servers);
-    idle.block_on(async { drop(timeout(Duration::ZERO, fresh.try_acquire("b", TTL)).await) });
+    idle.block_on(async {
+        select! {
+            biased;
+            _ = fresh.try_acquire("b", TTL) => unreachable!(),
+            () = yield_now() => {}
+        }
+    });
+    assert!(idle.metrics().num_alive_tasks() > 0, "nobody dials");
+    let begun = |server: &RedisServer| server.keys().iter().any(|key| key == "b");
+    assert!(!servers.iter().any(begun), "more than dialled");
     runtime().block_on(async {
         let patience = [Duration::from_millis(300); 20];
         let lock = fresh.acquire_with_retry("b", TTL, patience).await.unwrap();
