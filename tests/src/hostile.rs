@@ -14,8 +14,8 @@ use std::{
 use proptest::{prelude::*, test_runner::Config};
 use redlock_test::hostile::{Act, Hostile};
 
-/// The one reply that grants a `SET`, and the one that grants a script on one resource.
-const GRANTS: [&[u8]; 2] = [b"+OK\r\n", b":1\r\n"];
+/// What grants a `SET`, any other command but a release by script, and such a release of one resource and of two.
+const GRANTS: [&[u8]; 4] = [b"+OK\r\n", b":1\r\n", b":4\r\n", b":8\r\n"];
 
 /// Invents some servers, as each takes some network and some waiting; `PROPTEST_CASES` of them if that is set.
 #[must_use]
@@ -227,7 +227,7 @@ pub fn answer() -> impl Strategy<Value = Answer> {
 const REFUSALS: [&str; 5] = ["$-1\r\n", "*-1\r\n", "_\r\n", ":0\r\n", ":-1\r\n"];
 
 /// What looks like a grant and is none, or is nothing that there is.
-const LOOKALIKES: [&str; 16] = [
+const LOOKALIKES: [&str; 17] = [
     "+ok\r\n",
     "+OKAY\r\n",
     "+O\r\n",
@@ -237,7 +237,8 @@ const LOOKALIKES: [&str; 16] = [
     "=6\r\ntxt:OK\r\n",
     "+1\r\n",
     ":2\r\n",
-    ":11\r\n",
+    ":3\r\n",
+    ":12\r\n",
     ":9223372036854775807\r\n",
     "#t\r\n",
     ",1\r\n",
