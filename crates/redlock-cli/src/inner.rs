@@ -8,10 +8,11 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use rustix::process::{Pid, getpid, getppid};
+use rustix::process::{getpid, getppid};
 
 use crate::{
     exit::{Code, Failure},
+    processes::number,
     watchdog,
 };
 
@@ -59,9 +60,9 @@ fn jump(mut args: impl Iterator<Item = OsString>) -> Failure {
     {
         return io::Error::from(error).into();
     }
-    let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok());
+    let parent = args.next().and_then(|pid| number(pid.to_str()?));
     // It may have died before.
-    if parent.and_then(Pid::from_raw) != getppid() {
+    if parent != getppid() {
         return Failure::new(Code::System, "who was to guard the command is gone");
     }
     let program = args.next().unwrap_or_default();

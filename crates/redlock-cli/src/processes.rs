@@ -76,8 +76,10 @@ fn parse(pid: Pid, stat: &str) -> Option<Process> {
     })
 }
 
-fn number(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse().ok()?)
+/// A process or a group; none by what is not positive, as Linux says of who is just ending.
+pub(crate) fn number(text: &str) -> Option<Pid> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.and_then(Pid::from_raw)
 }
 
 #[cfg(test)]
@@ -101,6 +103,15 @@ mod tests {
         let stat = |threads| format!("1 (a) Z 7 8 9 0 -1 4 1 1 0 0 0 0 0 0 20 0 {threads} 0 55");
         assert!(parsed(&stat(1)).zombie);
         assert!(!parsed(&stat(2)).zombie);
+    }
+
+    #[test]
+    fn who_is_just_ending_is_in_no_group() {
+        let ending = parsed("1 (a) X 7 -1 -1 0 -1 4 1 1 0 0 0 0 0 0 20 0 0 0 55");
+        assert_eq!((ending.parent, ending.group), (number("7"), None));
+        for text in ["-1", "-0", "0", "+", ""] {
+            assert_eq!(number(text), None, "{text}");
+        }
     }
 
     #[test]

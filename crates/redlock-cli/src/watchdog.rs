@@ -14,7 +14,7 @@ use rustix::process::{
 
 use crate::{
     inner::{WATCHDOG, ourselves},
-    processes::with_environment,
+    processes::{number, with_environment},
 };
 
 /// How often it tries to kill who is left.
@@ -87,7 +87,7 @@ pub(crate) fn watch() -> ExitCode {
     let told = lines.next();
     if let Some(told) = told.filter(|_| lines.next().is_none())
         && let Some((group, mark)) = told.split_once(' ')
-        && let Some(group) = group.parse().ok().and_then(Pid::from_raw)
+        && let Some(group) = number(group)
     {
         kill(group, mark);
     }
