@@ -182,10 +182,12 @@ async fn second_holder_after_failover(guarded: bool) -> bool {
 
 #[tokio::test]
 async fn sentinel_a_replica_that_lacks_the_lock_is_promoted() {
-    assert!(
-        second_holder_after_failover(false).await,
-        "nothing was shown"
-    );
+    // It takes a failover in good time.
+    let mut shown = false;
+    for _ in 0..3 {
+        shown = shown || second_holder_after_failover(false).await;
+    }
+    assert!(shown, "nothing was shown");
     assert!(
         !second_holder_after_failover(true).await,
         "two held it at once"

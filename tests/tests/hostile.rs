@@ -29,10 +29,10 @@ const CONNECT: Duration = Duration::from_millis(200);
 const RESPONSE: Duration = Duration::from_millis(100);
 
 /// For as many commands as an operation has, each answered at the last moment.
-const BOUND: Duration = Duration::from_secs(3);
+const BOUND: Duration = Duration::from_secs(30);
 
 /// Until the node has noticed that its server is honest again.
-const RECOVERY: Duration = Duration::from_secs(8);
+const RECOVERY: Duration = Duration::from_secs(60);
 
 const TTL: Duration = Duration::from_secs(20);
 

@@ -7,7 +7,7 @@ use redlock::{
     Redlock, Resources, SentinelNode, Verdict, Vote,
 };
 use redlock_test::server::{Program, RedisServer, SentinelConfig};
-use tests::{TTL, builder, fred_client, fred_pool, pool, redlock, sentinels};
+use tests::{TTL, builder, fred_client, fred_pool, patient, pool_by, redlock, sentinels};
 use tokio::time::{Instant, sleep, timeout};
 
 type Driver = (&'static str, Arc<dyn LockBackend>);
@@ -74,7 +74,7 @@ async fn each_driver_tells_who_holds_on_a_server() {
         let drivers = [
             driver("redis-rs", RedisNode::new(url.as_str()).unwrap()),
             driver("scripts only", scripts_only.open(url.as_str()).unwrap()),
-            driver("deadpool", pool(&url, 1)),
+            driver("deadpool", pool_by(patient(), &url, 1)),
             driver(
                 "sentinel",
                 SentinelNode::new(sentinels(&group), "mymaster").unwrap(),
@@ -196,7 +196,7 @@ async fn an_inspection_of_a_server_that_hangs_ends_and_leaves_the_node_usable() 
     let url = server.url();
     let drivers = [
         driver("redis-rs", RedisNode::new(url.as_str()).unwrap()),
-        driver("deadpool", pool(&url, 1)),
+        driver("deadpool", pool_by(patient(), &url, 1)),
         driver("fred", FredNode::new(&url).unwrap()),
     ];
     let name = Resources::new(["a"]).unwrap();

@@ -7,7 +7,7 @@ use redlock::{
     Vote,
 };
 use redlock_test::server::{Program, SentinelConfig};
-use tests::{TTL, fred_client, fred_pool, pool, sentinels};
+use tests::{TTL, fred_client, fred_pool, patient, pool_by, sentinels};
 
 type Driver = (&'static str, Arc<dyn LockBackend>);
 
@@ -60,7 +60,7 @@ async fn each_driver_locks_out_every_other_on_one_server() {
         let url = group.servers()[0].url();
         let drivers = [
             driver("redis-rs", RedisNode::new(url.as_str()).unwrap()),
-            driver("deadpool", pool(&url, 2)),
+            driver("deadpool", pool_by(patient(), &url, 2)),
             driver(
                 "sentinel",
                 SentinelNode::new(sentinels(&group), "mymaster").unwrap(),

@@ -42,12 +42,14 @@ impl Job {
     pub(crate) fn start(
         command: &mut Command,
         mark: String,
-        watchdog: Watchdog,
+        mut watchdog: Watchdog,
     ) -> io::Result<Self> {
         // What a parent leaves behind becomes our child: so nobody gets lost, and there is no zombie.
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let children = unix::signal(SignalKind::child())?;
+        // Before the command is there: we may be killed at any moment.
+        watchdog.watch(&mark)?;
         let group = Pid::from_child(&command.process_group(0).spawn()?);
         let mut job = Self {
             group,
@@ -55,7 +57,7 @@ impl Job {
             watchdog,
             children,
         };
-        let watched = job.watchdog.watch(group, &job.mark);
+        let watched = job.watchdog.watch_group(group);
         if let Err(error) = watched.or_else(|_| job.replace_watchdog()) {
             let _ = kill_process_group(group, Signal::KILL);
             let _ = waitpid(Some(group), WaitOptions::empty());
@@ -66,7 +68,8 @@ impl Job {
 
     fn replace_watchdog(&mut self) -> io::Result<()> {
         self.watchdog = Watchdog::start()?;
-        self.watchdog.watch(self.group, &self.mark)
+        self.watchdog.watch(&self.mark)?;
+        self.watchdog.watch_group(self.group)
     }
 
     /// Sends the signal to the whole group.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     exit::{Code, Failure},
     job::{Change, Job},
-    signals::{OTHER, Signals},
+    signals::Signals,
 };
 
 /// How often is looked who is left: nobody tells when the others have ended.
@@ -88,10 +88,6 @@ pub(crate) async fn supervise(
     let mut ending = Ending::No;
     let (mut code, mut lost, mut stopped) = (None, false, false);
     let mut failure = None;
-    if let Err(error) = signals.add(OTHER) {
-        failure = Some(error.into());
-        ending.ask(&job, times.grace);
-    }
     let gone = loop {
         let looks = code.is_some() || matches!(ending, Ending::Killed { .. });
         tokio::select! {

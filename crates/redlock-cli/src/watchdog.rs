@@ -53,9 +53,14 @@ impl Watchdog {
         self.pid
     }
 
-    /// From now on this group is watched, and who carries this entry in the environment.
-    pub(crate) fn watch(&mut self, group: Pid, mark: &str) -> io::Result<()> {
-        self.tell(format_args!("{group} {mark}"))
+    /// From now on those are watched who carry this entry in the environment.
+    pub(crate) fn watch(&mut self, mark: &str) -> io::Result<()> {
+        self.tell(mark)
+    }
+
+    /// And this group, too.
+    pub(crate) fn watch_group(&mut self, group: Pid) -> io::Result<()> {
+        self.tell(group)
     }
 
     /// Ends it without killing anything.
@@ -78,31 +83,32 @@ impl Drop for Watchdog {
     }
 }
 
-/// The part of the watchdog itself: is told what to watch. A further line is a farewell; without one who told
-/// it was killed.
+/// The part of the watchdog itself: is told what to watch in two lines, the second one when the command has been
+/// started. A third is a farewell; without one who told it was killed.
 pub(crate) fn watch() -> ExitCode {
     // It ends by itself, and by nothing that is sent to everybody.
     let _ = SigSet::all().thread_block();
     let mut lines = stdin().lock().lines().map_while(Result::ok);
-    let told = lines.next();
-    if let Some(told) = told.filter(|_| lines.next().is_none())
-        && let Some((group, mark)) = told.split_once(' ')
-        && let Some(group) = number(group)
-    {
-        kill(group, mark);
+    if let Some(mark) = lines.next() {
+        let group = lines.next().and_then(|group| number(&group));
+        if lines.next().is_none() {
+            kill(group, &mark);
+        }
     }
     ExitCode::SUCCESS
 }
 
 /// Kills the group and the others until nobody is left; who starts new ones is killed with them sooner or later.
-fn kill(group: Pid, mark: &str) {
+fn kill(group: Option<Pid>, mark: &str) {
     for _ in 0..ROUNDS {
-        let _ = kill_process_group(group, Signal::KILL);
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let others = with_environment(mark);
         for pid in &others {
             let _ = kill_process(*pid, Signal::KILL);
         }
-        if others.is_empty() && test_kill_process_group(group).is_err() {
+        if others.is_empty() && group.is_none_or(|group| test_kill_process_group(group).is_err()) {
             return;
         }
         sleep(PAUSE);

@@ -4,7 +4,9 @@ mod common;
 
 use std::{
     fs,
-    process::{Child, Command},
+    io::Write,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,7 +27,7 @@ const STUBBORN: &str =
 
 impl Fixture {
     fn run(&self, script: &str) -> Command {
-        let args = ["run", "--ttl", "3s", "--grace", "500ms", "--shell", "a"];
+        let args = ["run", "--ttl", "8s", "--grace", "500ms", "--shell", "a"];
         let mut command = on(&self.servers, args.into_iter().chain(["--", script]));
         command.arg(self.file()).arg(STUBBORN);
         command
@@ -114,6 +116,24 @@ fn sigkill_takes_them_along() {
     for pid in pids {
         eventually("it is gone", || (!runs(pid)).then_some(()));
     }
+}
+
+#[test]
+fn who_was_started_just_before_sigkill_is_known_by_the_value_of_the_lock() {
+    let value = format!("known to {}", std::process::id());
+    let mut watchdog = Command::new(env!("CARGO_BIN_EXE_redlock"));
+    let watchdog = watchdog.arg0("redlock-watchdog").stdin(Stdio::piped());
+    let mut watchdog = watchdog.spawn().unwrap();
+    let mut told = watchdog.stdin.take().unwrap();
+    writeln!(told, "REDLOCK_VALUE={value}").unwrap();
+    let mut command = Command::new("sleep");
+    let command = command.arg("60").env("REDLOCK_VALUE", value);
+    let mut started = command.spawn().unwrap();
+    // Killed before it could tell the group.
+    drop(told);
+    let ended = eventually("it is killed", || started.try_wait().unwrap());
+    assert_eq!(ended.signal(), Some(Signal::KILL.as_raw()));
+    assert!(watchdog.wait().unwrap().success());
 }
 
 #[test]

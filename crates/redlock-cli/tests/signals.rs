@@ -214,7 +214,7 @@ fn a_signal_ends_the_wait_and_leaves_nothing() {
 fn who_gives_up_leaves_nothing() {
     let servers = RedisServer::start_many(3);
     hold(&servers, "a");
-    let mut waiting = on(&servers, ["acquire", "--wait", "1s", "a"])
+    let mut waiting = on(&servers, ["acquire", "--wait", "4s", "a"])
         .spawn()
         .unwrap();
     eventually("it stands in a line", || in_line(&servers).then_some(()));

@@ -23,9 +23,9 @@ fn the_line_says_who_holds_it_and_for_how_long() {
         .spawn()
         .unwrap();
     let shown = format!("{}…", &value[..4]);
-    terminal.shows(&format!(
-        "\x1b[?7lwaiting for \"b\" for 1s, without a limit; held by {shown} for another 2"
-    ));
+    terminal.shows_in_time(|second| {
+        format!("\x1b[?7lwaiting for \"b\" for {second}s, without a limit; held by {shown} for another 2")
+    });
     assert!(!terminal.text().contains(&value));
     send(&waiting, Signal::TERM);
     assert_eq!(waiting.wait().unwrap().code(), Some(143));

@@ -321,7 +321,7 @@ async fn a_server_that_became_read_only_is_left_but_not_dialled_by_every_attempt
         }
     }
     let dialled = dials(&server) - before;
-    assert!((4..30).contains(&dialled), "{dialled} dials in a second");
+    assert!((2..30).contains(&dialled), "{dialled} dials in a second");
     assert_eq!(server.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
     for redlock in &nodes {
         works_again(redlock, "b").await;
@@ -390,7 +390,7 @@ async fn a_server_that_closes_upon_the_command_is_dialled_with_pauses() {
         assert!(asked.is_err());
     }
     let dialled = accepted.load(SeqCst);
-    assert!((3..10).contains(&dialled), "{dialled} dials in a second");
+    assert!((2..10).contains(&dialled), "{dialled} dials in a second");
 }
 
 #[test]

@@ -271,7 +271,7 @@ impl RedisServer {
 /// Asks until there is an answer, for as long as a server may take to start or to stop on a loaded
 /// machine.
 fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         let answer = ask();
         if answer.is_some() || Instant::now() >= deadline {

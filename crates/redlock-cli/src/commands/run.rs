@@ -12,7 +12,7 @@ use crate::{
     job::Job,
     patience::Patience,
     session,
-    signals::{ENDING, Signals},
+    signals::{ENDING, OTHER, Signals},
     supervise::{End, Times, supervise},
     waiting_line::WaitingLine,
     watchdog::Watchdog,
@@ -74,7 +74,9 @@ impl Run {
                 .acquire(&redlock, &resources, self.ttl, &mut signals, line)
                 .await?;
             let kept = lock.keep_alive();
-            let end = match self.start(&kept) {
+            // Before the command is there, to which they are sent from now on.
+            let heard = signals.add(OTHER).map_err(Failure::from);
+            let end = match heard.and_then(|()| self.start(&kept)) {
                 Ok(job) => supervise(job, &mut signals, &kept.signal(), self.times()).await,
                 Err(failure) => End::Gone(Err(failure)),
             };

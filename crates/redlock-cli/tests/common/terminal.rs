@@ -59,6 +59,16 @@ impl Terminal {
         });
     }
 
+    /// For one of the first seconds of a wait; on a slow machine not each of them is shown.
+    #[track_caller]
+    pub fn shows_in_time(&self, text: impl Fn(u32) -> String) {
+        let texts: Vec<_> = (1..15).map(text).collect();
+        eventually(&format!("{:?} is shown, or later", texts[0]), || {
+            let shown = self.text();
+            texts.iter().any(|text| shown.contains(text)).then_some(())
+        });
+    }
+
     pub fn types(&mut self, text: &str) {
         self.ours.write_all(text.as_bytes()).unwrap();
     }
