@@ -12,7 +12,7 @@ use tokio::{
 
 /// The vote of the node at this address, which must be an error, as text.
 fn error_of(votes: &Votes, node: SocketAddr) -> (BackendErrorKind, String) {
-    let of_node = |vote: &&NodeVote| vote.node() == node.to_string();
+    let of_node = |vote: &NodeVote<'_>| vote.node() == node.to_string();
     let vote = votes.iter().find(of_node).expect("the vote names the node");
     let error = vote
         .answer()

@@ -161,7 +161,7 @@ impl Failure {
 
 /// Whether the votes are missing of nodes that cannot do it, however often they are asked.
 fn is_forbidden(votes: &Votes) -> bool {
-    let cannot = |vote: &&NodeVote| {
+    let cannot = |vote: &NodeVote<'_>| {
         let error = vote.answer().and_then(|answer| answer.as_ref().err());
         error.is_some_and(|error| error.kind() == BackendErrorKind::Unsupported)
     };

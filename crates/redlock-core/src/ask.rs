@@ -35,8 +35,7 @@ impl Drop for Ask {
 
 impl Ask {
     /// Begins an operation whose answer comes without being awaited; gives it back if the backend cannot do so now.
-    pub(crate) fn begin(self) -> Result<(), Self> {
-        let ballot = Arc::clone(&self.ballot);
+    pub(crate) fn begin(self, ballot: &Ballot) -> Result<(), Self> {
         let backend = &ballot.redlock.0.nodes[self.node].backend;
         let (resources, value) = (&ballot.resources, &ballot.value);
         let begun = match ballot.operation {

@@ -62,7 +62,7 @@ impl Count {
         let unasked = |node| (!whom.includes(node)).then_some(Held::No);
         Self {
             tally: Tally::new(nodes.len()),
-            votes: Some(Votes::new(nodes.iter().map(|node| &node.name))),
+            votes: Some(Votes::new(&redlock.0.names)),
             held: (0..nodes.len()).map(unasked).collect(),
             round: None,
             behind: Vec::new(),
@@ -91,7 +91,7 @@ impl Count {
     }
 
     fn take_votes(&mut self) -> Votes {
-        self.votes.take().unwrap_or_else(|| Votes::new([]))
+        self.votes.take().unwrap_or_else(Votes::none)
     }
 }
 
@@ -210,11 +210,13 @@ impl Ballot {
     }
 
     /// Adds what all nodes carry by this operation, if it has ended on all of them.
-    pub(crate) fn settle(&self, all: &mut Vec<Held>) -> bool {
+    pub(crate) fn settle(&self, all: &mut Box<[Held]>) -> bool {
         let count = self.count();
         let has_ended = count.held.iter().all(Option::is_some);
         if has_ended {
-            all.resize(count.held.len(), Held::No);
+            if all.is_empty() {
+                *all = vec![Held::No; count.held.len()].into();
+            }
             for (held, ended) in all.iter_mut().zip(count.held.iter().flatten()) {
                 *held = (*held).max(*ended);
             }

@@ -20,17 +20,17 @@ pub(crate) struct Chain {
     /// Whether all nodes carried it from the beginning.
     before: Held,
     /// By what has ended, on each node; empty if nothing has.
-    ended: Vec<Held>,
+    ended: Box<[Held]>,
     /// Whether anything but the acquire was ever asked: that can set the value, too.
     extended: bool,
 }
 
 impl Chain {
-    pub(crate) const fn new(before: Held) -> Self {
+    pub(crate) fn new(before: Held) -> Self {
         Self {
             under_way: Vec::new(),
             before,
-            ended: Vec::new(),
+            ended: Box::default(),
             extended: false,
         }
     }

@@ -80,51 +80,78 @@ impl Error {
 /// What each node answered in one round, in the order in which the nodes were given.
 ///
 /// `Display` is one line for a log: how many granted, then every node that did not.
+#[derive(Clone)]
+pub struct Votes {
+    nodes: Names,
+    parts: Box<[Part]>,
+}
+
+/// The nodes' names.
+pub(crate) type Names = Arc<Box<[Arc<str>]>>;
+
 #[derive(Clone, Debug)]
-pub struct Votes(Box<[NodeVote]>);
+struct Part {
+    answer: Option<Result<Vote, BackendError>>,
+    took: Duration,
+}
 
 /// One node's part in a round.
-#[derive(Clone, Debug)]
-pub struct NodeVote {
-    pub(crate) node: Arc<str>,
-    pub(crate) answer: Option<Result<Vote, BackendError>>,
-    pub(crate) took: Duration,
+#[derive(Clone, Copy, Debug)]
+pub struct NodeVote<'a> {
+    node: &'a str,
+    answer: Option<&'a Result<Vote, BackendError>>,
+    took: Duration,
 }
 
 impl Votes {
-    pub(crate) fn new<'a>(nodes: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
-        let pending = |node: &Arc<str>| NodeVote {
-            node: Arc::clone(node),
+    pub(crate) fn new(nodes: &Names) -> Self {
+        let pending = Part {
             answer: None,
             took: Duration::ZERO,
         };
-        Self(nodes.into_iter().map(pending).collect())
+        Self {
+            nodes: Arc::clone(nodes),
+            parts: vec![pending; nodes.len()].into(),
+        }
+    }
+
+    /// Of nobody.
+    pub(crate) fn none() -> Self {
+        Self {
+            nodes: Arc::default(),
+            parts: Box::default(),
+        }
     }
 
     pub(crate) fn cast(&mut self, node: usize, answer: Result<Vote, BackendError>, took: Duration) {
-        let vote = &mut self.0[node];
-        vote.answer = Some(answer);
-        vote.took = took;
+        let answer = Some(answer);
+        self.parts[node] = Part { answer, took };
     }
 
     pub(crate) fn answer(&self, node: usize) -> Option<&Result<Vote, BackendError>> {
-        self.0[node].answer()
+        self.parts[node].answer.as_ref()
     }
 
     /// The nodes whose answer had not come when the outcome was already certain, or when time was up.
     pub(crate) fn pending(&self) -> impl Iterator<Item = usize> {
-        (0..self.0.len()).filter(|node| self.0[*node].answer.is_none())
+        (0..self.parts.len()).filter(|node| self.parts[*node].answer.is_none())
     }
 
     /// Each node's part.
-    pub fn iter(&self) -> std::slice::Iter<'_, NodeVote> {
-        self.0.iter()
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = NodeVote<'_>> + DoubleEndedIterator {
+        let both = self.nodes.iter().zip(&self.parts);
+        both.map(|(node, part)| NodeVote {
+            node,
+            answer: part.answer.as_ref(),
+            took: part.took,
+        })
     }
 
     /// How many nodes were asked.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.0.len()
+        self.parts.len()
     }
 
     /// How many granted.
@@ -164,32 +191,29 @@ impl fmt::Display for LostReason<'_> {
     }
 }
 
-impl<'a> IntoIterator for &'a Votes {
-    type Item = &'a NodeVote;
-    type IntoIter = std::slice::Iter<'a, NodeVote>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-impl NodeVote {
+impl<'a> NodeVote<'a> {
     /// The node's name.
     #[must_use]
-    pub fn node(&self) -> &str {
-        &self.node
+    pub const fn node(self) -> &'a str {
+        self.node
     }
 
     /// What it answered; `None` if the outcome was certain before it did.
     #[must_use]
-    pub const fn answer(&self) -> Option<&Result<Vote, BackendError>> {
-        self.answer.as_ref()
+    pub const fn answer(self) -> Option<&'a Result<Vote, BackendError>> {
+        self.answer
     }
 
     /// How long it took from when it was asked; zero if the answer was not awaited.
     #[must_use]
-    pub const fn took(&self) -> Duration {
+    pub const fn took(self) -> Duration {
         self.took
+    }
+}
+
+impl fmt::Debug for Votes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -212,7 +236,7 @@ impl fmt::Display for Votes {
     }
 }
 
-impl fmt::Display for NodeVote {
+impl fmt::Display for NodeVote<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { node, answer, took } = self;
         match answer {
@@ -231,7 +255,8 @@ mod tests {
 
     #[test]
     fn one_line_tells_contention_from_outage_and_names_the_nodes() {
-        let nodes: Vec<Arc<str>> = ["a:1", "b:2", "c:3"].map(Into::into).to_vec();
+        let nodes: [Arc<str>; 3] = ["a:1", "b:2", "c:3"].map(Into::into);
+        let nodes = Arc::new(Box::from(nodes));
         let mut votes = Votes::new(&nodes);
         votes.cast(0, Ok(Vote::Granted), Duration::from_millis(1));
         votes.cast(

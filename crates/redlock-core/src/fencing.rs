@@ -324,7 +324,7 @@ impl Proposer {
 fn better(refused: FencingToken, votes: &Votes) -> Option<NextToken> {
     let reach = micros(CLOCK_TOLERANCE);
     // What each would accept, from one token to another, and which it names.
-    let accepts = |vote: &NodeVote| match vote.answer()? {
+    let accepts = |vote: NodeVote<'_>| match vote.answer()? {
         Ok(Vote::Granted) => {
             let next = NextToken::Fence(refused.next());
             Some((next.token().0, next))
@@ -454,8 +454,8 @@ mod tests {
     fn better_than_proposed<const N: usize>(
         answers: [Option<Result<Vote, BackendError>>; N],
     ) -> Option<u64> {
-        let names: [Arc<str>; N] = std::array::from_fn(|node| node.to_string().into());
-        let mut votes = Votes::new(&names);
+        let names = (0..N).map(|node| node.to_string().into());
+        let mut votes = Votes::new(&Arc::new(names.collect()));
         for (node, answer) in answers.into_iter().enumerate() {
             if let Some(answer) = answer {
                 votes.cast(node, answer, Duration::ZERO);

@@ -174,7 +174,7 @@ impl KeptLock {
         match self.task.await {
             Ok(lock) => lock.give_back(in_time).await,
             // The keeper ended with its runtime or in a panic, which has told everybody.
-            Err(_) => Err(Error::Lost(Votes::new([]))),
+            Err(_) => Err(Error::Lost(Votes::none())),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Lock {
             claim,
             ttl,
             valid_until,
-            votes: Votes::new([]),
+            votes: Votes::none(),
             fencing_token: None,
             since: None,
             armed: true,

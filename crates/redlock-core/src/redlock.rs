@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Fencing, InvalidRequest, LockBackend, RedlockBuilder, fencing::Proposer, queue::Queues,
-    telemetry::Listeners,
+    Fencing, InvalidRequest, LockBackend, RedlockBuilder, error::Names, fencing::Proposer,
+    queue::Queues, telemetry::Listeners,
 };
 
 /// Takes locks over N independent nodes.
@@ -20,6 +20,8 @@ pub struct Redlock(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) nodes: Box<[Node]>,
+    /// Theirs, for all votes.
+    pub(crate) names: Names,
     pub(crate) settings: Settings,
     pub(crate) proposer: Option<Proposer>,
     pub(crate) queues: Queues,
@@ -66,8 +68,11 @@ impl Redlock {
         settings: Settings,
         fencing: Option<Fencing>,
     ) -> Self {
+        let names = nodes.iter().map(|node| Arc::clone(&node.name));
+        let names = Arc::new(names.collect());
         Self(Arc::new(Shared {
             nodes: nodes.into(),
+            names,
             settings,
             proposer: fencing.map(Proposer::new),
             queues: Queues::default(),

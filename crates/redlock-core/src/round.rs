@@ -66,7 +66,7 @@ impl<F: Future<Output = Option<Refusal>> + Send + 'static> Round<F> {
                 span: span.clone(),
             };
             let awaited = if may_begin {
-                ask.begin().err()
+                ask.begin(&self.ballot).err()
             } else {
                 Some(ask)
             };

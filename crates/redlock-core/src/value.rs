@@ -16,12 +16,12 @@ impl LockValue {
     #[must_use]
     pub fn random() -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(40);
-        for byte in rand::random::<[u8; 20]>() {
-            let digit = |nibble| char::from(DIGITS[usize::from(nibble)]);
-            text.extend([digit(byte >> 4), digit(byte & 15)]);
+        let mut text = [0; 40];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(rand::random::<[u8; 20]>()) {
+            let digit = |nibble| DIGITS[usize::from(nibble)];
+            digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
-        Self(text.into())
+        Self(String::from_utf8_lossy(&text).into())
     }
 
     /// The text that stands on the nodes.

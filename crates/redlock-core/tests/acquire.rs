@@ -6,7 +6,7 @@ use std::{collections::HashSet, iter, time::Duration};
 
 use common::*;
 use redlock_core::{
-    BackendErrorKind, Error, InvalidRequest, LockBackend, LockValue, Resources, Vote,
+    BackendErrorKind, Error, InvalidRequest, LockBackend, LockValue, NodeVote, Resources, Vote,
 };
 use redlock_test::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
@@ -582,11 +582,7 @@ async fn the_vote_of_a_node_says_how_long_it_took() {
     nodes[1].on(Operation::Acquire, late(30));
     nodes[2].on(Operation::Acquire, HUNG);
     let lock = redlock(&nodes).try_acquire("a", TTL).await.unwrap();
-    let took: Vec<_> = lock
-        .votes()
-        .iter()
-        .map(redlock_core::NodeVote::took)
-        .collect();
+    let took: Vec<_> = lock.votes().iter().map(NodeVote::took).collect();
     assert_eq!(took, [ms(7), ms(30), Duration::ZERO]);
     assert!(lock.votes().iter().nth(2).unwrap().answer().is_none());
 }

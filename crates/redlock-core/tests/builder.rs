@@ -90,7 +90,7 @@ assert_impl_all!(Event: Send, Sync, Clone, std::fmt::Debug);
 assert_impl_all!(UsingError<()>: Send, Sync, std::error::Error);
 assert_impl_all!(Error: Send, Sync, Clone, std::error::Error);
 assert_impl_all!(Votes: Send, Sync, Clone, std::fmt::Display);
-assert_impl_all!(NodeVote: Send, Sync, Clone, std::fmt::Display);
+assert_impl_all!(NodeVote<'static>: Send, Sync, Clone, std::fmt::Display);
 assert_impl_all!(BackendError: Send, Sync, Clone, std::error::Error);
 assert_impl_all!(LockValue: Send, Sync, Clone);
 assert_impl_all!(Resources: Send, Sync, Clone, std::fmt::Display);
