@@ -13,6 +13,17 @@ use tokio::{sync::oneshot, time::timeout};
 
 type Votes = Vec<Result<Vote, BackendError>>;
 
+/// How many commands a server has refused, also of scripts.
+fn refused(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let rejected = stats
+        .split(',')
+        .filter_map(|it| it.strip_prefix("rejected_calls="));
+    rejected
+        .map(|count| count.parse::<u64>().expect("a number"))
+        .sum()
+}
+
 /// The letters, each a lock.
 async fn taken(node: &impl LockBackend) -> Vec<(Resources, LockValue)> {
     let letters = ('a'..='z').map(|letter| Resources::new([letter.to_string()]).expect("a name"));
@@ -115,22 +126,34 @@ async fn a_server_that_refuses_to_release_many_at_once_releases_each_by_itself()
         let limited = RedisServer::start();
         // The mark beside a key has a longer name.
         limit(&limited, "~? &* +@all");
+        let restrained = RedisServer::start();
+        limit(&restrained, "~* &* +@all -mget");
         let forgetful = RedisServer::start();
         for (server, url) in [
             (&single, single.url()),
             (&limited, as_limited(&limited.url())),
+            (&restrained, as_limited(&restrained.url())),
             (&forgetful, forgetful.url()),
         ] {
-            let node = driver(&url);
-            for _ in 0..3 {
+            let (node, mut refusals) = (driver(&url), Vec::new());
+            for _ in 0..4 {
                 let locks = taken(&node).await;
                 let _ = forgetful.cli(&["SCRIPT", "FLUSH"]);
                 all_granted(released(&node, &locks).await);
                 assert_eq!(server.keys(), [""; 0]);
+                refusals.push(refused(server));
+            }
+            if url != forgetful.url() {
+                assert_eq!(
+                    refusals[2], refusals[3],
+                    "it is asked again for what it refuses"
+                );
             }
         }
         let crossed = single.cli(&["INFO", "errorstats"]);
         assert!(crossed.contains("errorstat_CROSSSLOT"), "{crossed}");
+        let denied = restrained.cli(&["ACL", "LOG"]);
+        assert!(denied.contains("mget"), "{denied}");
     }
 }
 

@@ -25,6 +25,8 @@ struct Learned {
     standalone: AtomicBool,
     /// It has not let a release touch anything beside the keys.
     alone: AtomicBool,
+    /// It has refused to release several locks by one command.
+    apart: AtomicBool,
 }
 
 /// A way to do an operation.
@@ -71,8 +73,12 @@ impl Capabilities {
     }
 
     /// Whether keys of several locks may be in one command: some proxies spread them over servers.
-    pub(crate) const fn may_join(&self) -> bool {
-        !self.scripts_only
+    pub(crate) fn may_join(&self) -> bool {
+        !self.scripts_only && !self.learned.apart.load(Ordering::Relaxed) && !self.is_alone()
+    }
+
+    pub(crate) fn learn_apart(&self) {
+        self.learned.apart.store(true, Ordering::Relaxed);
     }
 
     /// These ways, those that the server has refused before last.

@@ -227,6 +227,7 @@ script!(ACQUIRE, "lua/acquire.lua");
 script!(ACQUIRE_FENCED, "lua/acquire_fenced.lua");
 script!(
     RELEASE,
+    "lua/release_one.lua",
     "lua/pass_on.lua",
     "lua/release_each.lua",
     "lua/release.lua"

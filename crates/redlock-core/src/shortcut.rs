@@ -1,6 +1,6 @@
 //! The one command that mostly does an operation, for a driver that sends it without a future.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, iter, time::Duration};
 
 use crate::{
     BackendError, BackendErrorKind, LockValue, Resources, Vote,
@@ -20,6 +20,8 @@ pub struct Shortcut(Command);
 enum Command {
     Set,
     Release(Way),
+    /// With others.
+    Joined,
 }
 
 /// A release of one key that can be one command with those of other keys, which costs the server half as much.
@@ -32,32 +34,39 @@ pub struct Release {
 impl Release {
     /// The command that does all of these: one at least, and no more than a server may be busy with at a time; Lua
     /// takes some thousand.
-    pub fn command(releases: &[Self]) -> Vec<Cow<'_, str>> {
-        let count = releases.len().to_string().into();
-        let head = ["EVALSHA".into(), RELEASE.sha1.as_str().into(), count];
-        let keys = releases.iter().map(|release| release.key.as_str());
-        let mut values = releases.iter().map(|release| release.value.as_str());
+    pub fn command<'a>(
+        releases: impl Iterator<Item = &'a Self> + Clone,
+    ) -> impl Iterator<Item = Cow<'a, str>> + Clone {
+        let count = releases.clone().count();
+        let head = ["EVALSHA".into(), RELEASE.sha1.as_str().into()];
+        let keys = releases.clone().map(|release| release.key.as_str());
+        let mut values = releases.map(|release| release.value.as_str());
         let first = values.next();
-        let each = (releases.len() > 1).then_some(EACH);
+        let each = (count > 1).then_some(EACH);
         let tail = keys.chain(first).chain(each).chain(values);
-        head.into_iter().chain(tail.map(Cow::Borrowed)).collect()
+        let head = head.into_iter().chain([Cow::Owned(count.to_string())]);
+        head.chain(tail.map(Cow::Borrowed))
     }
 
-    /// What the reply to the command of so many says of each: nil for one that has to be done by itself.
+    /// What the reply to the command of so many says of each: nil for one that has to be done by itself, and the same
+    /// for all upon an error.
     pub fn each(
         count: usize,
         reply: Result<Reply, BackendError>,
-    ) -> Vec<Result<Reply, BackendError>> {
-        let of_each = match reply {
-            reply if count == 1 => return vec![reply],
-            Ok(Reply::Array(replies)) if replies.len() == count => {
-                return replies.into_iter().map(Ok).collect();
+    ) -> impl Iterator<Item = Result<Reply, BackendError>> {
+        let (of_each, of_all) = match reply {
+            reply if count == 1 => (Vec::new(), Some(reply)),
+            Ok(Reply::Array(replies)) if replies.len() == count => (replies, None),
+            Ok(Reply::Integer(sum)) if usize::try_from(sum) == Ok(4 * count) => {
+                (Vec::new(), Some(Ok(Reply::Integer(4))))
             }
-            Ok(other) => Err(other.unexpected()),
-            Err(error) if error.is_refusal() => Ok(Reply::Nil),
-            Err(error) => Err(error),
+            Ok(other) => (Vec::new(), Some(Err(other.unexpected()))),
+            Err(error) => (Vec::new(), Some(Err(error))),
         };
-        vec![of_each; count]
+        let of_all = of_all
+            .into_iter()
+            .flat_map(move |of_all| iter::repeat_n(of_all, count));
+        of_each.into_iter().map(Ok).chain(of_all)
     }
 }
 
@@ -86,13 +95,9 @@ impl<C: RedisClient> RedisBackend<C> {
     ) -> Option<(Shortcut, Release)> {
         let way = self.capabilities.order(&RELEASES).next()?;
         match &resources[..] {
-            [name]
-                if way == Way::ReleaseScript
-                    && self.capabilities.may_join()
-                    && !self.capabilities.is_alone() =>
-            {
+            [name] if way == Way::ReleaseScript && self.capabilities.may_join() => {
                 let (key, value) = (self.key(name).into_owned(), value.clone());
-                Some((Shortcut(Command::Release(way)), Release { key, value }))
+                Some((Shortcut(Command::Joined), Release { key, value }))
             }
             _ => None,
         }
@@ -137,7 +142,15 @@ impl<C: RedisClient> RedisBackend<C> {
             (Command::Release(_), Err(error)) if error.kind() == BackendErrorKind::Unsupported => {
                 return Ok(None);
             }
-            (Command::Release(_), Ok(Reply::Nil)) => return Ok(None),
+            (Command::Joined, Ok(Reply::Nil)) => return Ok(None),
+            (Command::Joined, Err(error)) if error.is_refusal() => {
+                // For good, other than what a server says that is loading.
+                let is_unsupported = error.kind() == BackendErrorKind::Unsupported;
+                if is_unsupported || error.to_string().contains("CROSSSLOT") {
+                    self.capabilities.learn_apart();
+                }
+                return Ok(None);
+            }
             (Command::Release(way), reply) => {
                 let reply = reply?.integer()?;
                 self.capabilities.learn(way, []);
@@ -146,6 +159,7 @@ impl<C: RedisClient> RedisBackend<C> {
                     _ => reply == 1,
                 }
             }
+            (Command::Joined, reply) => self.released(resources, reply?.integer()?),
         };
         Ok(Some(Vote::granted_if(granted)))
     }
@@ -153,31 +167,54 @@ impl<C: RedisClient> RedisBackend<C> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
     use crate::redis::error_reply;
+
+    /// Never asked.
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl RedisClient for Nobody {
+        async fn set(&self, _: &str, _: &str, _: u64) -> Result<bool, BackendError> {
+            unreachable!()
+        }
+
+        async fn eval(&self, _: &str, _: &[Cow<'_, str>], _: &[&str]) -> Result<i64, BackendError> {
+            unreachable!()
+        }
+    }
 
     #[test]
     fn each_gets_its_own_part_of_the_reply() {
         let replies = vec![Reply::Integer(4), Reply::Nil];
         let each = Release::each(2, Ok(Reply::Array(replies.clone())));
-        assert_eq!(
-            each.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
-            replies
-        );
-        let alone = Release::each(1, Ok(Reply::Integer(4))).remove(0);
-        assert_eq!(alone.unwrap(), Reply::Integer(4));
+        assert_eq!(each.map(Result::unwrap).collect::<Vec<_>>(), replies);
+        for (all, sum) in [(1, 4), (3, 12)] {
+            let each = Release::each(all, Ok(Reply::Integer(sum)));
+            let each: Vec<_> = each.map(Result::unwrap).collect();
+            assert_eq!(each, vec![Reply::Integer(4); all]);
+        }
     }
 
     #[test]
-    fn a_refusal_leaves_each_to_itself() {
-        for refusal in [
-            "NOSCRIPT No matching script.",
-            "CROSSSLOT Keys",
-            "NOPERM no",
+    fn a_refusal_leaves_each_to_itself_and_may_be_for_good() {
+        for (refusal, joins) in [
+            ("LOADING Redis is loading the dataset", true),
+            ("CROSSSLOT Keys", false),
+            ("NOPERM no", false),
         ] {
+            let backend = RedisBackend::new(Nobody);
+            let resources = Resources::new(["a"]).expect("a name");
+            let joinable = || backend.joinable_release(&resources, &LockValue::random());
+            let (shortcut, _) = joinable().expect("nothing is known of the server");
             for reply in Release::each(3, Err(error_reply(refusal, refusal))) {
-                assert_eq!(reply.unwrap(), Reply::Nil, "{refusal}");
+                let vote = backend.vote(shortcut, &resources, reply);
+                assert_eq!(vote.expect("no error"), None, "{refusal}");
             }
+            assert_eq!(joinable().is_some(), joins, "{refusal}");
         }
     }
 
@@ -190,13 +227,15 @@ mod tests {
             replies(1),
             replies(3),
             Ok(Reply::Integer(4)),
+            Ok(Reply::Integer(9)),
+            Ok(Reply::Integer(12)),
             Ok(Reply::Nil),
             Err(error_reply("upstream failure", "")),
             Err(lost.clone()),
             Err(lost.not_executed()),
         ];
         for reply in odd {
-            let each = Release::each(2, reply);
+            let each: Vec<_> = Release::each(2, reply).collect();
             assert!(
                 each.len() == 2 && each.iter().all(Result::is_err),
                 "{each:?}"

@@ -223,11 +223,11 @@ async fn release(node: &Node, releases: &[Release], whom: Vec<Released>) {
     if releases.is_empty() {
         return;
     }
-    let command = Release::command(releases);
+    let command: Vec<_> = Release::command(releases.iter()).collect();
     let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
     let answer = Sender::new(&node.line).command(&words).await;
     let answers = Release::each(releases.len(), answer);
-    for (answer, released) in answers.into_iter().zip(whom) {
+    for (answer, released) in answers.zip(whom) {
         released.answered(node, answer);
     }
 }

@@ -167,7 +167,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisClient for Connecti
     }
 
     async fn command(&self, words: &[&str]) -> Result<Reply, BackendError> {
-        self.query(&command(words)).await
+        self.query(&command(words.iter())).await
     }
 }
 
@@ -178,12 +178,15 @@ impl<C> fmt::Debug for ConnectionClient<C> {
 }
 
 /// The command of these words.
-pub(crate) fn command(words: &[impl AsRef<str>]) -> Cmd {
-    let words = words.iter().map(AsRef::as_ref);
-    let length = words.clone().map(str::len).sum();
-    let mut command = Cmd::with_capacity(words.len(), length);
+pub(crate) fn command(words: impl Iterator<Item: AsRef<str>> + Clone) -> Cmd {
+    let (mut count, mut length) = (0, 0);
+    for word in words.clone() {
+        count += 1;
+        length += word.as_ref().len();
+    }
+    let mut command = Cmd::with_capacity(count, length);
     for word in words {
-        command.arg(word);
+        command.arg(word.as_ref());
     }
     command
 }

@@ -1,7 +1,10 @@
 //! Commands that are sent together, and who is told the reply to each.
 
 use std::{
+    collections::VecDeque,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,12 +15,15 @@ use redlock_core::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::connection::{command, reply};
+use crate::{
+    begun::{Answers, Begun},
+    connection::{command, reply},
+};
 
 /// A command that has waited for so long is not sent any more: no vote is awaited longer, unless somebody sets it so.
 const STALE: Duration = Duration::from_secs(5);
 
-/// A command that waits to be sent.
+/// A command that waits to be sent, or for its reply.
 pub(crate) struct Request {
     pub(crate) command: Command,
     pub(crate) done: Done,
@@ -27,53 +33,61 @@ pub(crate) struct Request {
 pub(crate) enum Command {
     Release(Release),
     Other(Cmd),
+    /// It is on its way.
+    Sent,
+    /// Nothing is sent, now or ever.
+    Forgotten,
 }
 
-type Tell = dyn FnOnce(Option<Result<Reply, BackendError>>) + Send;
-
-/// Who is told the reply; `None` if the command was not sent and never will be.
+/// Who is told the reply.
 pub(crate) enum Done {
-    Told(Box<Tell>),
+    Begun(Begun),
     Awaited(oneshot::Sender<RedisResult<Value>>),
+    /// Nobody any more.
+    Told,
 }
 
-/// Commands that are sent together.
-pub(crate) struct Joined {
-    pub(crate) commands: Pipeline,
-    pub(crate) told: Told,
-    /// Those of which nothing is sent.
-    pub(crate) forgotten: Vec<Done>,
-}
-
-/// Who is told the replies to commands that were sent together.
+/// Requests that are sent together.
 #[derive(Default)]
-pub(crate) struct Told {
-    /// The reply to the first command is that to so many releases, the first of all.
-    together: usize,
-    pub(crate) done: Vec<Done>,
-}
-
-impl Done {
-    pub(crate) fn tell(self, answer: Option<RedisResult<Value>>) {
-        match self {
-            Self::Told(_) => self.tell_reply(answer.map(reply)),
-            Self::Awaited(sender) => drop(answer.map(|answer| sender.send(answer))),
-        }
-    }
-
-    fn tell_reply(self, reply: Option<Result<Reply, BackendError>>) {
-        if let Self::Told(done) = self {
-            // One who panics must not take the replies of the others along.
-            drop(catch_unwind(AssertUnwindSafe(|| done(reply))));
-        }
-    }
+pub(crate) struct Joined {
+    pub(crate) requests: VecDeque<Request>,
+    /// Who answers for those that were begun.
+    pub(crate) by: Option<Arc<dyn Answers>>,
 }
 
 impl Request {
     fn is_stale(&self, now: Instant) -> bool {
         match &self.done {
-            Done::Told(_) => now - self.since > STALE,
+            Done::Begun(_) => now - self.since > STALE,
             Done::Awaited(sender) => sender.is_closed(),
+            Done::Told => true,
+        }
+    }
+
+    fn tell(&mut self, by: Option<&Arc<dyn Answers>>, answer: RedisResult<Value>) {
+        if let Done::Awaited(_) = self.done
+            && let Done::Awaited(sender) = mem::replace(&mut self.done, Done::Told)
+        {
+            drop(sender.send(answer));
+        } else {
+            self.tell_reply(by, Some(reply(answer)));
+        }
+    }
+
+    /// `None` if the command was not sent and never will be.
+    fn tell_reply(
+        &mut self,
+        by: Option<&Arc<dyn Answers>>,
+        reply: Option<Result<Reply, BackendError>>,
+    ) {
+        if let (Done::Begun(begun), Some(by)) = (&mut self.done, by) {
+            // One who panics must not take the replies of the others along.
+            let answered = || by.answer(begun, self.since, reply);
+            if let Ok(Some(rest)) = catch_unwind(AssertUnwindSafe(answered))
+                && let Done::Begun(begun) = mem::replace(&mut self.done, Done::Told)
+            {
+                Arc::clone(by).go_on(begun, rest);
+            }
         }
     }
 }
@@ -90,111 +104,130 @@ pub(crate) fn joinable<'a>(requests: impl Iterator<Item = &'a Request>) -> usize
 }
 
 impl Joined {
-    /// Of these requests; releases are one command, ahead of the others.
-    pub(crate) fn new(requests: impl ExactSizeIterator<Item = Request>, now: Instant) -> Self {
-        let count = requests.len();
-        let (mut releases, mut done) = (Vec::new(), Vec::new());
-        let (mut others, mut behind) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut forgotten = Vec::new();
-        for request in requests {
-            match request.command {
-                _ if request.is_stale(now) => forgotten.push(request.done),
-                Command::Release(release) => {
-                    releases.push(release);
-                    done.push(request.done);
-                }
-                Command::Other(command) => {
-                    others.push(command);
-                    behind.push(request.done);
-                }
+    /// Packs what is to be sent; releases are one command, ahead of the others.
+    pub(crate) fn pack(&mut self, commands: &mut Pipeline, now: Instant) {
+        for request in &mut self.requests {
+            if request.is_stale(now) {
+                request.command = Command::Forgotten;
             }
         }
-        if done.is_empty() {
-            done = behind;
-        } else {
-            done.append(&mut behind);
+        if self.releases().next().is_some() {
+            commands.add_command(command(Release::command(self.releases())));
         }
-        let together = releases.len();
-        let mut commands = Pipeline::with_capacity(others.len() + 1);
-        if together > 0 {
-            commands.add_command(command(&Release::command(&releases)));
-        }
-        for other in others {
-            commands.add_command(other);
-        }
-        Self {
-            commands,
-            told: Told { together, done },
-            forgotten,
+        for request in &mut self.requests {
+            if let Command::Other(_) = request.command
+                && let Command::Other(command) = mem::replace(&mut request.command, Command::Sent)
+            {
+                commands.add_command(command);
+            }
         }
     }
-}
 
-impl Told {
-    /// Tells each the reply to its command.
-    pub(crate) fn tell(self, answers: RedisResult<Vec<Value>>) {
-        let commands = self.done.len() - self.together.saturating_sub(1);
-        let mut done = self.done.into_iter();
-        match answers {
-            Ok(answers) if answers.len() == commands => {
-                let mut answers = answers.into_iter();
-                if self.together > 0
-                    && let Some(first) = answers.next()
-                {
-                    Release::each(self.together, reply(Ok(first)))
-                        .into_iter()
-                        .zip(done.by_ref())
-                        .for_each(|(reply, done)| done.tell_reply(Some(reply)));
+    fn releases(&self) -> impl Iterator<Item = &Release> + Clone {
+        self.requests
+            .iter()
+            .filter_map(|request| match &request.command {
+                Command::Release(release) => Some(release),
+                _ => None,
+            })
+    }
+
+    /// Tells each that its command was not sent, and never will be.
+    pub(crate) fn forget(mut self) {
+        for request in &mut self.requests {
+            request.command = Command::Forgotten;
+        }
+        self.tell(Ok(Vec::new()));
+    }
+
+    /// Tells each the reply to its command; nothing is left.
+    pub(crate) fn tell(&mut self, answers: RedisResult<Vec<Value>>) {
+        let (together, mut commands) = (self.releases().count(), 0);
+        for request in &self.requests {
+            commands += usize::from(matches!(request.command, Command::Sent));
+        }
+        commands += usize::from(together > 0);
+        let wrong = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
+        let mut answers = match answers {
+            Ok(answers) if answers.len() == commands => Ok(answers.into_iter()),
+            answers => Err(answers.err().unwrap_or_else(|| wrong.into())),
+        };
+        let mut answer = || match &mut answers {
+            Ok(answers) => answers.next().unwrap_or(Value::Nil).extract_error(),
+            Err(error) => Err(error.clone()),
+        };
+        let mut releases = (together > 0).then(|| Release::each(together, reply(answer())));
+        let by = self.by.take();
+        for request in &mut self.requests {
+            match request.command {
+                Command::Release(_) => {
+                    let reply = releases.as_mut().and_then(Iterator::next);
+                    request.tell_reply(by.as_ref(), reply);
                 }
-                done.zip(answers)
-                    .for_each(|(done, answer)| done.tell(Some(Ok(answer))));
-            }
-            answers => {
-                let wrong = (ErrorKind::UnexpectedReturnType, "wrong number of replies");
-                let error = answers.err().unwrap_or_else(|| wrong.into());
-                done.for_each(|done| done.tell(Some(Err(error.clone()))));
+                Command::Sent => request.tell(by.as_ref(), answer()),
+                Command::Forgotten | Command::Other(_) => request.tell_reply(by.as_ref(), None),
             }
         }
+        self.requests.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-
-    use redlock_core::{LockValue, Resources};
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::{connection::Protocol, line::tests::Slow};
+    use crate::begun::{GoesOn, tests::begun};
 
-    /// What two who release and a third are told of so many replies, of which the first is to the releases.
-    fn told(first: Value, count: usize) -> Vec<Option<Result<Reply, BackendError>>> {
+    type Answer = Option<Result<Reply, BackendError>>;
+
+    /// Hears all replies.
+    struct Hears(Sender<Answer>);
+
+    impl Answers for Hears {
+        fn answer(&self, _: &mut Begun, _: Instant, reply: Answer) -> Option<GoesOn> {
+            self.0.send(reply).expect("heard");
+            None
+        }
+
+        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
+    }
+
+    fn request() -> Request {
+        let (release, begun) = begun(redlock_core::Reply::new().0);
+        let (command, done) = (Command::Release(release), Done::Begun(begun));
+        let since = Instant::now();
+        Request {
+            command,
+            done,
+            since,
+        }
+    }
+
+    /// What a command and two releases are told of so many replies, of which the first is to the releases.
+    fn told(first: Value, count: usize) -> Vec<Answer> {
         let (sender, heard) = channel();
-        let done = (0..3).map(|_| {
-            let sender = sender.clone();
-            Done::Told(Box::new(move |reply| sender.send(reply).expect("heard")))
-        });
-        let done = done.collect();
+        let other = || Request {
+            command: Command::Other(Cmd::new()),
+            ..request()
+        };
+        let by: Arc<dyn Answers> = Arc::new(Hears(sender));
+        let mut joined = Joined {
+            requests: [other(), request(), request()].into(),
+            by: Some(by),
+        };
+        let mut commands = Pipeline::new();
+        joined.pack(&mut commands, Instant::now());
+        assert_eq!(commands.len(), 2);
         let mut replies = vec![first, Value::Okay, Value::Okay];
         replies.truncate(count);
-        Told { together: 2, done }.tell(Ok(replies));
+        joined.tell(Ok(replies));
         heard.try_iter().collect()
     }
 
     #[test]
     fn no_release_gets_ahead_of_what_is_awaited() {
-        let (since, resources) = (Instant::now(), Resources::new(["a"]).expect("a name"));
-        let backend = Protocol::default().over(Slow(Duration::ZERO));
-        let release = || {
-            let joinable = backend.joinable_release(&resources, &LockValue::random());
-            let (_, release) = joinable.expect("nothing is known of the server");
-            let (command, done) = (Command::Release(release), Done::Told(Box::new(drop)));
-            Request {
-                command,
-                done,
-                since,
-            }
-        };
+        let (since, release) = (Instant::now(), request);
         let awaited = || {
             let (command, done) = (
                 Command::Other(Cmd::new()),
@@ -215,11 +248,11 @@ mod tests {
     #[test]
     fn each_is_told_its_own_reply() {
         let released = || Value::Array(vec![Value::Int(4), Value::Nil]);
-        let [Some(Ok(one)), Some(Ok(other)), Some(Ok(third))] = &told(released(), 2)[..] else {
+        let [Some(Ok(other)), Some(Ok(one)), Some(Ok(another))] = &told(released(), 2)[..] else {
             panic!("three were to be told");
         };
-        let each = [one, other, third];
-        assert_eq!(each, [&Reply::Integer(4), &Reply::Nil, &Reply::Ok]);
+        let each = [other, one, another];
+        assert_eq!(each, [&Reply::Ok, &Reply::Integer(4), &Reply::Nil]);
         for count in [0, 1, 3] {
             let told = told(released(), count);
             assert_eq!(told.len(), 3);
@@ -230,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_wrong_of_the_releases_is_not_of_the_others() {
         let wrong = told(Value::Int(4), 2);
-        let [Some(Err(_)), Some(Err(_)), Some(Ok(Reply::Ok))] = &wrong[..] else {
+        let [Some(Ok(Reply::Ok)), Some(Err(_)), Some(Err(_))] = &wrong[..] else {
             panic!("{wrong:?}");
         };
     }

@@ -33,6 +33,7 @@
 //! Where the server speaks RESP3 (Redis 6 or newer), a connection that it closes while idle is noticed at
 //! once; otherwise the next operation notices it, and fails.
 
+mod begun;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod connection;

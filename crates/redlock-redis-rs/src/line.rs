@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    begun::{Answers, Begun},
     connection::{ConnectionClient, Shareable},
     follow::Witness,
     joined::Command,
@@ -116,19 +117,20 @@ impl<C: Shareable> Line<C> {
         }
     }
 
-    /// Sends a command of which nobody awaits the reply, which is a timeout once the line has been silent for so
-    /// long. Nothing is sent where that cannot be done.
+    /// Sends the command of an operation that is answered `by` whoever knows the reply, which is a timeout once the
+    /// line has been silent for so long. Nothing is sent where that cannot be done.
     pub(crate) fn send(
         self: &Arc<Self>,
         silence: Duration,
         command: Command,
-        done: impl FnOnce(Option<Result<Reply, BackendError>>) + Send + 'static,
+        begun: Begun,
+        by: impl FnOnce() -> Arc<dyn Answers>,
     ) {
         let Some(pipe) = &self.standing.pipe else {
             return;
         };
         let now = Instant::now();
-        pipe.send(command, now, done);
+        pipe.send(command, now, begun, by);
         // Behind it: a task that ends meanwhile tells only those that it finds.
         self.watch(silence, now);
     }
@@ -390,13 +392,14 @@ pub(crate) async fn within<T>(
 pub(crate) mod tests {
     use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
     use redlock_core::{LockBackend, LockValue, Resources, Vote};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        sync::oneshot,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::{connection::Protocol, pipe::tests::piped};
+    use crate::{
+        begun::{GoesOn, tests::begun},
+        connection::Protocol,
+        pipe::tests::piped,
+    };
 
     const SILENCE: Duration = Duration::from_millis(200);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -494,8 +497,8 @@ pub(crate) mod tests {
             let first = if ends { None } else { Some(first) };
             second.block_on(async {
                 // An operation that begins before the first watcher is overdue is told by the next.
-                for _ in 0..2 {
-                    drop(timeout(2 * SILENCE, ask(&line)).await);
+                for patience in [2, 100] {
+                    drop(timeout(patience * SILENCE, ask(&line)).await);
                 }
                 assert!(line.is_closed(), "runtime ended: {ends}");
             });
@@ -522,11 +525,31 @@ pub(crate) mod tests {
         Line::new(Protocol::default().over(pipe), standing)
     }
 
-    fn ping(line: &Arc<Line<Pipe>>, silence: Duration) -> oneshot::Receiver<bool> {
-        let (sender, told) = oneshot::channel();
-        line.send(silence, Command::Other(redis::cmd("PING")), |answer| {
-            let _ = sender.send(answer.is_some_and(|answer| answer.is_ok()));
-        });
+    /// Takes every reply for a grant.
+    struct Grants;
+
+    impl Answers for Grants {
+        fn answer(
+            &self,
+            begun: &mut Begun,
+            _: Instant,
+            reply: Option<Result<Reply, BackendError>>,
+        ) -> Option<GoesOn> {
+            let replied = reply.unwrap_or_else(|| Err(BackendError::timeout()));
+            begun.answer(replied.map(|_| Vote::Granted));
+            None
+        }
+
+        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
+    }
+
+    fn ping(
+        line: &Arc<Line<Pipe>>,
+        silence: Duration,
+    ) -> impl Future<Output = Result<Vote, BackendError>> + use<> {
+        let (reply, told) = redlock_core::Reply::new();
+        let ping = Command::Other(redis::cmd("PING"));
+        line.send(silence, ping, begun(reply).1, || Arc::new(Grants));
         told
     }
 
@@ -535,7 +558,7 @@ pub(crate) mod tests {
         let line = steady(SILENCE / 50).await;
         let asked: Vec<_> = (0..500).map(|_| ping(&line, SILENCE)).collect();
         for told in asked {
-            assert!(told.await.expect("told"));
+            assert!(told.await.is_ok());
         }
         assert!(!line.is_closed());
     }
@@ -556,7 +579,7 @@ pub(crate) mod tests {
             ping(&line, SILENCE)
         };
         let told = timeout(100 * SILENCE, told).await;
-        assert!(!told.expect("told").expect("told"));
+        assert!(told.expect("told").is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -566,7 +589,7 @@ pub(crate) mod tests {
         for _ in 0..6_000 {
             // Silence is not the subject.
             let _ = timeout(Duration::from_millis(5), ping(&line, HOUR)).await;
-            longest = longest.max(line.waiting.load(SeqCst));
+            longest = longest.max(line.backend.client().connection().waiting());
         }
         // All that come in five seconds, and what is under way.
         assert!(longest < 1_100, "{longest}");

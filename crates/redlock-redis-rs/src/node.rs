@@ -10,16 +10,14 @@ use redis::{
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
     Reply, Resources, RestartGuard, Vote, Wake, forward_backend,
-    redis::{self as protocol, Ear, Shortcut, Waiters},
+    redis::{Ear, Waiters},
 };
 
-use tokio::runtime::Handle;
-
 use crate::{
-    connection::{Protocol, Shareable, command, condemns, is_noscript},
+    begun::begin,
+    connection::{Protocol, Shareable, condemns},
     doubt::Doubts,
     follow::{Follow, Followed},
-    joined::Command,
     line::{Line, Standing},
     slot::{Dial, Hearing, Slot},
     standalone::Standalone,
@@ -241,8 +239,8 @@ pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
     /// A connection to send one operation on, in bounded time.
     async fn lease(&self) -> Result<Self::Lease, BackendError>;
 
-    /// A connection that is there already.
-    fn lease_now(&self) -> Option<Self::Lease> {
+    /// A connection that is there already, on which operations can be begun.
+    fn line_now(&self) -> Option<Arc<Line<Self::Connection>>> {
         None
     }
 
@@ -259,6 +257,11 @@ pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
     /// Never hands this connection out again, after this error.
     fn discard(&self, lease: Self::Lease, error: &BackendError);
 
+    /// As [`discard`](Self::discard), for one that was [there already](Self::line_now).
+    fn retire(&self, line: &Arc<Line<Self::Connection>>, error: &BackendError) {
+        let _ = (line, error);
+    }
+
     /// Whether a connection is of no further use after this error.
     fn condemns(&self, error: &BackendError) -> bool {
         condemns(error)
@@ -272,7 +275,7 @@ pub(crate) trait Source: fmt::Debug + Send + Sync + 'static {
 }
 
 #[derive(Clone, Copy)]
-enum Operation {
+pub(crate) enum Operation {
     Acquire(Duration, Option<Proposal>),
     Extend(Duration),
     Release,
@@ -289,13 +292,13 @@ pub(crate) struct Waiting {
     key_prefix: String,
 }
 
-struct Node<S: Source> {
+pub(crate) struct Node<S: Source> {
     waiting: Option<Waiting>,
     name: Option<String>,
-    response_timeout: Duration,
+    pub(crate) response_timeout: Duration,
     max_ttl: Option<Duration>,
-    source: S,
-    doubts: Doubts<S::Connection>,
+    pub(crate) source: S,
+    pub(crate) doubts: Doubts<S::Connection>,
 }
 
 /// An operation under way: an acquire that ends, or is dropped, without an answer is in doubt.
@@ -318,7 +321,7 @@ impl<S: Source> Drop for UnderWay<'_, S> {
 }
 
 impl<S: Source> Node<S> {
-    async fn run(
+    pub(crate) async fn run(
         &self,
         operation: Operation,
         resources: &Resources,
@@ -356,8 +359,9 @@ impl<S: Source> Node<S> {
             Ok(vote) => vote,
             Err(error) => {
                 under_way.in_doubt = false;
-                if let Some(lease) = under_way.lease.take() {
-                    self.failed(operation, value, lease, &error);
+                let condemned = self.failed(operation, value, &line, &error);
+                if let Some(lease) = under_way.lease.take().filter(|_| condemned) {
+                    self.source.discard(lease, &error);
                 }
                 return Err(error);
             }
@@ -369,24 +373,22 @@ impl<S: Source> Node<S> {
         answer
     }
 
-    /// An operation on this connection ended with this error.
-    fn failed(
+    /// An operation on this connection ended with this error; whether the connection is of no further use.
+    pub(crate) fn failed(
         &self,
         operation: Operation,
         value: &LockValue,
-        lease: S::Lease,
+        line: &Arc<Line<S::Connection>>,
         error: &BackendError,
-    ) {
+    ) -> bool {
         if matches!(operation, Operation::Acquire(..)) && error.may_have_happened() {
-            self.doubts.add(value, self.source.line(&lease));
+            self.doubts.add(value, line);
         }
-        if self.source.condemns(error) {
-            self.source.discard(lease, error);
-        }
+        self.source.condemns(error)
     }
 
     /// The vote, if it counts.
-    async fn counted(
+    pub(crate) async fn counted(
         &self,
         operation: Operation,
         resources: &Resources,
@@ -415,7 +417,7 @@ impl<S: Source> Node<S> {
     }
 
     /// The connection has answered an operation with this vote.
-    fn useful(&self, operation: Operation, resources: &Resources, vote: Vote) {
+    pub(crate) fn useful(&self, operation: Operation, resources: &Resources, vote: Vote) {
         // A server that cannot write can still say no, but not to a SET.
         let is_set = matches!(operation, Operation::Acquire(_, None)) && resources.len() == 1;
         if vote == Vote::Granted || is_set {
@@ -439,112 +441,6 @@ impl<S: Source> Node<S> {
         }
         self.doubts.add(value, line);
         error
-    }
-}
-
-/// An operation under way that nobody awaits.
-struct Begun<S: Source> {
-    node: Arc<Node<S>>,
-    lease: S::Lease,
-    operation: Operation,
-    resources: Resources,
-    value: LockValue,
-    sent_at: Option<Instant>,
-    reply: Reply,
-}
-
-impl<S: Source> Shared<S> {
-    /// Has the command sent that does the operation, if there is a connection on which that is all.
-    fn begin(
-        &self,
-        operation: Operation,
-        resources: &Resources,
-        value: &LockValue,
-        reply: Reply,
-    ) -> Result<(), Reply> {
-        let Self(node) = self;
-        let lease = match node.source.lease_now() {
-            Some(lease) if node.source.line(&lease).sends() => lease,
-            _ => return Err(reply),
-        };
-        let line = Arc::clone(node.source.line(&lease));
-        let backend = &line.backend;
-        let packed = |shortcut, words: &[&str]| (shortcut, Command::Other(command(words)));
-        let packed = match operation {
-            Operation::Acquire(ttl, None) => backend.acquire_at_once(resources, value, ttl, packed),
-            Operation::Release => {
-                let joinable = line
-                    .joins()
-                    .then(|| backend.joinable_release(resources, value));
-                match joinable.flatten() {
-                    Some((shortcut, release)) => Some((shortcut, Command::Release(release))),
-                    None => backend.release_at_once(resources, value, packed),
-                }
-            }
-            Operation::Acquire(..) | Operation::Extend(_) | Operation::Undo => None,
-        };
-        let Some((shortcut, command)) = packed else {
-            return Err(reply);
-        };
-        if let Operation::Release = operation {
-            node.doubts.release(resources, value, Some(&line));
-        }
-        let begun = Begun {
-            node: Arc::clone(node),
-            lease,
-            operation,
-            resources: resources.clone(),
-            value: value.clone(),
-            sent_at: line.is_on_probation().then(Instant::now),
-            reply,
-        };
-        let answered = move |answer| begun.answered(shortcut, answer);
-        line.send(node.response_timeout, command, answered);
-        Ok(())
-    }
-}
-
-impl<S: Source> Begun<S> {
-    fn answered(self, shortcut: Shortcut, answer: Option<Result<protocol::Reply, BackendError>>) {
-        let line = self.node.source.line(&self.lease);
-        let vote = match line.read(answer) {
-            Err(error) if is_noscript(&error) => Ok(None),
-            answer => line.backend.vote(shortcut, &self.resources, answer),
-        };
-        let is_acquire = matches!(self.operation, Operation::Acquire(..));
-        match vote {
-            Ok(Some(vote)) if line.counts(is_acquire && vote == Vote::Granted) => {
-                self.node.useful(self.operation, &self.resources, vote);
-                self.reply.answer(Ok(vote));
-            }
-            Ok(vote) => {
-                // Without a runtime nobody is left to be told.
-                if let Ok(runtime) = Handle::try_current() {
-                    runtime.spawn(self.go_on(vote));
-                }
-            }
-            Err(error) => {
-                let Self { node, lease, .. } = self;
-                node.failed(self.operation, &self.value, lease, &error);
-                self.reply.answer(Err(error));
-            }
-        }
-    }
-
-    /// Examines whether the vote counts, or gets one in another way.
-    async fn go_on(self, vote: Option<Vote>) {
-        let (node, operation) = (&self.node, self.operation);
-        let (resources, value) = (&self.resources, &self.value);
-        let answer = match vote {
-            Some(vote) => {
-                let line = node.source.line(&self.lease);
-                let sent_at = self.sent_at.unwrap_or_else(Instant::now);
-                let counted = node.counted(operation, resources, value, line, sent_at, vote);
-                counted.await
-            }
-            None => node.run(operation, resources, value).await,
-        };
-        self.reply.answer(answer);
     }
 }
 
@@ -650,7 +546,7 @@ impl<S: Source> LockBackend for Shared<S> {
         ttl: Duration,
         reply: Reply,
     ) -> Result<(), Reply> {
-        self.begin(Operation::Acquire(ttl, None), resources, value, reply)
+        begin(&self.0, Some(ttl), resources, value, reply)
     }
 
     fn begin_release(
@@ -659,7 +555,7 @@ impl<S: Source> LockBackend for Shared<S> {
         value: &LockValue,
         reply: Reply,
     ) -> Result<(), Reply> {
-        self.begin(Operation::Release, resources, value, reply)
+        begin(&self.0, None, resources, value, reply)
     }
 }
 

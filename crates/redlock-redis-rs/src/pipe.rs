@@ -2,7 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    mem,
+    convert::Infallible,
+    future::poll_fn,
+    io, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
@@ -13,21 +15,22 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
-use redlock_core::{BackendError, redis::Reply};
 use tokio::{
     runtime::Handle,
     sync::oneshot,
     task::{unconstrained, yield_now},
     time::Instant,
 };
-use tokio_util::sync::ReusableBoxFuture;
 
-use crate::joined::{Command, Done, Joined, Request, Told, joinable};
+use crate::{
+    begun::{Answers, Begun},
+    joined::{Command, Done, Joined, Request, joinable},
+};
 
 /// So many requests are sent at once. With so many under way a command waits for those of the other tasks that are
 /// ready now: the fewer the requests are, the less each command costs.
@@ -38,6 +41,7 @@ const UNDER_WAY: usize = 32;
 
 /// How many commands are joined at most. Their replies come together, and until then the server seems silent.
 const JOINED: usize = 32;
+const YIELDS: usize = 4;
 
 /// A connection to which everything is written in the order in which it is sent, but for releases.
 #[derive(Clone)]
@@ -60,6 +64,10 @@ struct State {
     sending: bool,
     /// Whether a task is about to see to what waits.
     soon: bool,
+    /// Whether the last request had several commands.
+    busy: bool,
+    /// Who answers for what was begun, while anything is under way.
+    by: Option<Arc<dyn Answers>>,
 }
 
 impl Pipe {
@@ -83,7 +91,7 @@ impl Pipe {
     /// Whether what is sent now waits, for others to be sent with it.
     pub(crate) fn joins(&self) -> bool {
         let state = self.0.state();
-        state.under_way.len() >= AT_ONCE || !state.waiting.is_empty()
+        state.has_to_wait() || !state.waiting.is_empty()
     }
 
     /// Whether no reply is due.
@@ -92,21 +100,23 @@ impl Pipe {
         state.under_way.is_empty() && state.waiting.is_empty()
     }
 
-    /// Sends a command behind all others, and has its reply told wherever that comes in; `None` if the command was
-    /// not sent and never will be.
+    /// Sends the command of an operation behind all others; whoever answers `by` what was begun is told the reply
+    /// wherever that comes in.
     ///
     /// A release may get ahead of what is sent with it: what it does not find there has to be done by itself.
     pub(crate) fn send(
         &self,
         command: Command,
         now: Instant,
-        done: impl FnOnce(Option<Result<Reply, BackendError>>) + Send + 'static,
+        begun: Begun,
+        by: impl FnOnce() -> Arc<dyn Answers>,
     ) {
-        self.push(command, now, Done::Told(Box::new(done)));
+        let mut state = self.0.state();
+        state.by.get_or_insert_with(by);
+        self.push(state, command, now, Done::Begun(begun));
     }
 
-    fn push(&self, command: Command, now: Instant, done: Done) {
-        let mut state = self.0.state();
+    fn push(&self, mut state: MutexGuard<'_, State>, command: Command, now: Instant, done: Done) {
         state.waiting.push_back(Request {
             command,
             done,
@@ -120,37 +130,48 @@ impl Pipe {
         let mut state = self.0.state();
         let under_way = mem::take(&mut state.under_way);
         let waiting = mem::take(&mut state.waiting);
+        let by = state.by.take();
         drop(state);
-        let unanswered = under_way.iter().filter_map(|lane| lane.work().take());
-        for done in unanswered.flat_map(|work| work.told.done) {
-            done.tell(Some(Err(error.clone())));
+        for lane in under_way {
+            let Work { mut joined, .. } = mem::take(&mut *lane.work());
+            joined.tell(Err(error.clone()));
         }
-        for request in waiting {
-            request.done.tell(None);
-        }
+        let requests = waiting;
+        Joined { requests, by }.forget();
     }
 }
 
 impl State {
-    /// Nothing is under way on this lane any more.
-    fn free(&mut self, lane: &Arc<Lane>) {
+    fn has_to_wait(&self) -> bool {
+        self.under_way.len() >= AT_ONCE || self.busy && !self.under_way.is_empty()
+    }
+
+    /// Nothing is under way on this lane any more. Who answered has to be dropped without the lock.
+    fn free(&mut self, lane: &Arc<Lane>) -> Option<Arc<dyn Answers>> {
         let found = self.under_way.iter().position(|it| Arc::ptr_eq(it, lane));
         if let Some(found) = found {
             self.free.push(self.under_way.swap_remove(found));
         }
+        self.idle()
+    }
+
+    /// Nobody is left to answer for, if nothing is under way.
+    fn idle(&mut self) -> Option<Arc<dyn Answers>> {
+        let is_idle = self.under_way.is_empty() && self.waiting.is_empty();
+        self.by.take_if(|_| is_idle)
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Sends what waits, joined into requests, unless it has to wait longer or somebody else is at it: one at a
     /// time, so that it is written in its order.
     fn send_waiting<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, now: Instant) {
         while !state.sending && !state.waiting.is_empty() {
-            if state.under_way.len() >= AT_ONCE {
+            if state.has_to_wait() {
                 return self.send_soon(state);
             }
             state = self.send_next(state, now);
@@ -171,7 +192,15 @@ impl Shared {
         drop(state);
         let soon = Soon(Arc::downgrade(self));
         runtime.spawn(async move {
-            yield_now().await;
+            let mut waiting = 0;
+            for _ in 0..YIELDS {
+                yield_now().await;
+                let now = soon.waiting();
+                if now >= JOINED || now <= waiting {
+                    break;
+                }
+                waiting = now;
+            }
             drop(soon);
         });
     }
@@ -183,34 +212,33 @@ impl Shared {
         now: Instant,
     ) -> MutexGuard<'a, State> {
         let count = joinable(state.waiting.iter().take(JOINED));
-        let Joined {
-            commands,
-            told,
-            forgotten,
-        } = Joined::new(state.waiting.drain(..count), now);
-        let mut answered = None;
-        if !told.done.is_empty() {
-            let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
-            state.under_way.push(Arc::clone(&lane));
-            state.sending = true;
-            drop(state);
-            // Before anybody else sends: it may only be in line for the connection, and must stay there.
-            let answers = lane.begin(&self.connection, commands, told);
-            state = self.state();
-            state.sending = false;
-            answered = answers.map(|answers| {
-                let told = lane.told();
-                state.free(&lane);
-                (told, answers)
-            });
+        state.busy = count > 1;
+        let lane = state.free.pop().unwrap_or_else(|| Lane::new(self));
+        let mut joined = mem::take(&mut lane.work().joined);
+        if count == state.waiting.len() {
+            mem::swap(&mut joined.requests, &mut state.waiting);
+        } else {
+            joined.requests.extend(state.waiting.drain(..count));
         }
-        if answered.is_some() || !forgotten.is_empty() {
+        joined.by.clone_from(&state.by);
+        state.under_way.push(Arc::clone(&lane));
+        // Before anybody else sends: it may only be in line for the connection, and must stay there.
+        state.sending = true;
+        drop(state);
+        let answers = lane.begin(&self.connection, joined, now);
+        let mut state = self.state();
+        state.sending = false;
+        let given_up = || {
+            let is_kept = state.under_way.iter().any(|it| Arc::ptr_eq(it, &lane));
+            (!is_kept).then(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        };
+        if let Some(answers) = answers.or_else(given_up) {
+            let joined = lane.joined();
+            let by = state.free(&lane);
             drop(state);
-            if let Some((told, answers)) = answered {
-                self.answers.fetch_add(1, Relaxed);
-                told.tell(answers);
-            }
-            forgotten.into_iter().for_each(|done| done.tell(None));
+            drop(by);
+            self.answers.fetch_add(1, Relaxed);
+            lane.tell(joined, answers);
             state = self.state();
         }
         state
@@ -219,6 +247,14 @@ impl Shared {
 
 /// Sends what waits when it is dropped, which a task does that ends with its runtime, too.
 struct Soon(Weak<Shared>);
+
+impl Soon {
+    fn waiting(&self) -> usize {
+        self.0
+            .upgrade()
+            .map_or(0, |shared| shared.state().waiting.len())
+    }
+}
 
 impl Drop for Soon {
     fn drop(&mut self) {
@@ -238,8 +274,10 @@ impl Drop for Soon {
 impl Drop for Shared {
     fn drop(&mut self) {
         // A request under way holds the connection, and is held by what is to wake it.
-        for lane in mem::take(&mut self.state().under_way) {
-            lane.work().take();
+        let mut state = self.state();
+        let lanes = mem::take(&mut state.under_way);
+        for lane in lanes.into_iter().chain(mem::take(&mut state.free)) {
+            drop(mem::take(&mut *lane.work()));
         }
     }
 }
@@ -249,12 +287,26 @@ struct Lane {
     shared: Weak<Shared>,
     /// How often it was woken since it was last seen idle; the first one polls it, and again for the others.
     wakes: AtomicUsize,
-    work: Mutex<Option<Work>>,
+    work: Mutex<Work>,
+    exchange: Arc<Mutex<Exchange>>,
 }
 
+#[derive(Default)]
 struct Work {
-    answers: ReusableBoxFuture<'static, RedisResult<Vec<Value>>>,
-    told: Told,
+    /// Sends one request after the other, and never ends: what is sent is large, and would be moved each time.
+    sending: Option<BoxFuture<'static, Infallible>>,
+    /// Empty between two requests.
+    joined: Joined,
+}
+
+/// What goes between a lane and its future.
+#[derive(Default)]
+enum Exchange {
+    #[default]
+    Nothing,
+    Commands(Pipeline),
+    /// The replies, and the commands again.
+    Answers(RedisResult<Vec<Value>>, Pipeline),
 }
 
 impl Wake for Lane {
@@ -263,17 +315,20 @@ impl Wake for Lane {
             return;
         }
         let Some(answers) = self.go_on() else { return };
-        let told = self.told();
+        let joined = self.joined();
         if let Some(shared) = self.shared.upgrade() {
             shared.answers.fetch_add(1, Relaxed);
             let mut state = shared.state();
-            state.free(&self);
+            let by = state.free(&self);
             // First of all what has waited meanwhile.
-            if !state.waiting.is_empty() {
+            if !state.waiting.is_empty() && (!state.soon || state.under_way.is_empty()) {
                 shared.send_waiting(state, Instant::now());
+            } else {
+                drop(state);
             }
+            drop(by);
         }
-        told.tell(answers);
+        self.tell(joined, answers);
     }
 }
 
@@ -282,55 +337,76 @@ impl Lane {
         Arc::new(Self {
             shared: Arc::downgrade(shared),
             wakes: AtomicUsize::new(0),
-            work: Mutex::new(None),
+            work: Mutex::default(),
+            exchange: Arc::default(),
         })
     }
 
-    /// Sends these commands as one request; the replies, if they are there at once.
+    /// Sends these as one request; the replies, if they are there at once.
     fn begin(
         self: &Arc<Self>,
         connection: &MultiplexedConnection,
-        commands: Pipeline,
-        told: Told,
+        mut joined: Joined,
+        now: Instant,
     ) -> Option<RedisResult<Vec<Value>>> {
-        let mut connection = connection.clone();
-        let answers = async move {
-            let count = commands.len();
-            connection.send_packed_commands(&commands, 0, count).await
+        let mut commands = match self.take() {
+            Exchange::Answers(_, commands) | Exchange::Commands(commands) => commands,
+            Exchange::Nothing => Pipeline::new(),
         };
-        // The task that happens to be woken must not pay for it.
-        let answers = unconstrained(answers);
+        commands.clear();
+        joined.pack(&mut commands, now);
+        let is_empty = commands.is_empty();
+        *lock(&self.exchange) = Exchange::Commands(commands);
         // Nobody else polls it before it is written.
         self.wakes.store(1, Release);
-        match &mut *self.work() {
-            Some(work) => {
-                work.answers.set(answers);
-                work.told = told;
-            }
-            none => {
-                let answers = ReusableBoxFuture::new(answers);
-                *none = Some(Work { answers, told });
-            }
+        let mut work = self.work();
+        work.joined = joined;
+        if is_empty {
+            return Some(Ok(Vec::new()));
         }
+        work.sending.get_or_insert_with(|| {
+            let sending = send_all(connection.clone(), Arc::clone(&self.exchange));
+            // The task that happens to be woken must not pay for it.
+            unconstrained(sending).boxed()
+        });
+        drop(work);
         self.go_on()
     }
 
-    fn work(&self) -> MutexGuard<'_, Option<Work>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    fn work(&self) -> MutexGuard<'_, Work> {
+        lock(&self.work)
+    }
+
+    fn take(&self) -> Exchange {
+        mem::take(&mut *lock(&self.exchange))
     }
 
     /// Who is to be told; nobody, if that was given up.
-    fn told(&self) -> Told {
-        let mut work = self.work();
-        work.as_mut()
-            .map_or_else(Told::default, |work| mem::take(&mut work.told))
+    fn joined(&self) -> Joined {
+        mem::take(&mut self.work().joined)
     }
 
+    /// Tells them, and keeps the room that they took.
+    fn tell(&self, mut joined: Joined, answers: RedisResult<Vec<Value>>) {
+        joined.tell(answers);
+        let before = &mut self.work().joined;
+        if before.requests.capacity() == 0 {
+            *before = joined;
+        }
+    }
+
+    /// Pending for ever, if it was given up.
     fn poll(self: &Arc<Self>) -> Poll<RedisResult<Vec<Value>>> {
         let waker = Waker::from(Arc::clone(self));
-        match &mut *self.work() {
-            Some(work) => work.answers.poll(&mut Context::from_waker(&waker)),
-            None => Poll::Pending,
+        let work = &mut *self.work();
+        let Some(sending) = &mut work.sending else {
+            return Poll::Pending;
+        };
+        let Poll::Pending = sending.poll_unpin(&mut Context::from_waker(&waker));
+        let mut exchange = lock(&self.exchange);
+        match &mut *exchange {
+            Exchange::Answers(answers, _) => Poll::Ready(mem::replace(answers, Ok(Vec::new()))),
+            Exchange::Nothing | Exchange::Commands(_) => Poll::Pending,
         }
     }
 
@@ -350,11 +426,42 @@ impl Lane {
     }
 }
 
+async fn send_all(
+    mut connection: MultiplexedConnection,
+    exchange: Arc<Mutex<Exchange>>,
+) -> Infallible {
+    loop {
+        let commands = poll_fn(|_| {
+            let mut exchange = lock(&exchange);
+            match mem::take(&mut *exchange) {
+                Exchange::Commands(commands) => Poll::Ready(commands),
+                other => {
+                    *exchange = other;
+                    Poll::Pending
+                }
+            }
+        });
+        let commands = commands.await;
+        let count = commands.len();
+        let answers = connection.send_packed_commands(&commands, 0, count).await;
+        *lock(&exchange) = Exchange::Answers(answers, commands);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl ConnectionLike for Pipe {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         let (sender, receiver) = oneshot::channel();
         let command = Command::Other(command.clone());
-        self.push(command, Instant::now(), Done::Awaited(sender));
+        self.push(
+            self.0.state(),
+            command,
+            Instant::now(),
+            Done::Awaited(sender),
+        );
         let lost = |_| Err((ErrorKind::Io, "the connection has ended").into());
         receiver
             .map(move |answer| answer.unwrap_or_else(lost))
@@ -383,15 +490,24 @@ impl ConnectionLike for Pipe {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::{io, time::Duration};
+    use std::time::Duration;
 
     use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+    use redlock_core::{BackendError, redis::Reply};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         time::timeout,
     };
 
     use super::*;
+    use crate::begun::{GoesOn, tests::begun};
+
+    impl Pipe {
+        /// How many commands wait to be sent.
+        pub(crate) fn waiting(&self) -> usize {
+            self.0.state().waiting.len()
+        }
+    }
 
     /// A pipe, and where the server is.
     pub(crate) async fn piped() -> (Pipe, DuplexStream) {
@@ -419,10 +535,44 @@ pub(crate) mod tests {
         server
     }
 
+    struct Panics;
+
+    impl Answers for Panics {
+        fn answer(
+            &self,
+            _: &mut Begun,
+            _: Instant,
+            _: Option<Result<Reply, BackendError>>,
+        ) -> Option<GoesOn> {
+            panic!("as the test wants it")
+        }
+
+        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
+    }
+
+    /// Of what was not sent nothing may have happened.
+    struct Tells;
+
+    impl Answers for Tells {
+        fn answer(
+            &self,
+            begun: &mut Begun,
+            _: Instant,
+            reply: Option<Result<Reply, BackendError>>,
+        ) -> Option<GoesOn> {
+            let never = || Err(BackendError::timeout().not_executed());
+            let reply = reply.unwrap_or_else(never);
+            begun.answer(reply.map(|_| redlock_core::Vote::Granted));
+            None
+        }
+
+        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
+    }
+
     fn ask(pipe: &Pipe) -> oneshot::Receiver<RedisResult<Value>> {
         let (sender, receiver) = oneshot::channel();
         let ping = Command::Other(redis::cmd("PING"));
-        pipe.push(ping, Instant::now(), Done::Awaited(sender));
+        pipe.push(pipe.0.state(), ping, Instant::now(), Done::Awaited(sender));
         receiver
     }
 
@@ -478,6 +628,29 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn of_what_is_given_up_each_knows_whether_it_was_sent() {
+        let (pipe, _server) = piped().await;
+        let asked: Vec<_> = (0..2_000)
+            .map(|_| {
+                let (reply, told) = redlock_core::Reply::new();
+                let (release, begun) = begun(reply);
+                let release = Command::Release(release);
+                pipe.send(release, Instant::now(), begun, || Arc::new(Tells));
+                told
+            })
+            .collect();
+        while pipe.0.state().under_way.len() < UNDER_WAY {
+            yield_now().await;
+        }
+        pipe.give_up(&io::Error::from(io::ErrorKind::TimedOut).into());
+        let mut sent = 0;
+        for told in asked {
+            sent += usize::from(told.await.expect_err("given up").may_have_happened());
+        }
+        assert_eq!(sent, AT_ONCE + (UNDER_WAY - AT_ONCE) * JOINED);
+    }
+
+    #[tokio::test]
     async fn with_several_requests_under_way_the_next_one_takes_all_that_is_ready() {
         let (pipe, mut server) = piped().await;
         let asked: Vec<_> = (0..AT_ONCE + JOINED).map(|_| ask(&pipe)).collect();
@@ -528,7 +701,12 @@ pub(crate) mod tests {
         let (pipe, server) = piped().await;
         let before = ask(&pipe);
         let ping = Command::Other(redis::cmd("PING"));
-        pipe.send(ping, Instant::now(), |_| panic!("as the test wants it"));
+        pipe.send(
+            ping,
+            Instant::now(),
+            begun(redlock_core::Reply::new().0).1,
+            || Arc::new(Panics),
+        );
         let after: Vec<_> = (0..100).map(|_| ask(&pipe)).collect();
         tokio::spawn(number(server, 102));
         for answer in [before].into_iter().chain(after) {

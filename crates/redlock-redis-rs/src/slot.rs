@@ -219,7 +219,7 @@ impl<D: Dial> Source for Arc<Slot<D>> {
         }
     }
 
-    fn lease_now(&self) -> Option<Self::Lease> {
+    fn line_now(&self) -> Option<Arc<Line<D::Connection>>> {
         match &*self.state() {
             State::Up(line) if !line.is_closed() => Some(Arc::clone(line)),
             _ => None,
@@ -237,8 +237,12 @@ impl<D: Dial> Source for Arc<Slot<D>> {
     }
 
     fn discard(&self, lease: Self::Lease, error: &BackendError) {
+        self.retire(&lease, error);
+    }
+
+    fn retire(&self, line: &Arc<Line<D::Connection>>, error: &BackendError) {
         let mut state = self.state();
-        if matches!(&*state, State::Up(line) if Arc::ptr_eq(line, &lease)) {
+        if matches!(&*state, State::Up(up) if Arc::ptr_eq(up, line)) {
             *state = if self.may_dial_at_once() {
                 State::None
             } else {

@@ -3,19 +3,22 @@
 -- KEYS: the resources.  ARGV: value; "alone" where nothing beside the keys may be touched.
 -- Returns four times how many were deleted, one more if somebody has the turn, and two more if only the keys
 -- themselves could be deleted.
+if gone == 2 then
+  return 4 + pass_on(KEYS[1])
+end
 local deleted, turn, alone, failure = 0, 0, 0, nil
 for _, key in ipairs(KEYS) do
   local held, marks = redis.pcall('GET', key), nil
-  local mark = not ARGV[2] and key .. ':redlock:awaited'
+  local mark = not ARGV[2] and type(gone) ~= 'table' and key .. ':redlock:awaited'
   if held == ARGV[1] then
     deleted = deleted + 1
     -- Mostly nobody waits: the mark beside the key for which somebody does is deleted with it, and so counted.
-    local gone = mark and redis.pcall('DEL', key, mark)
-    if type(gone) == 'number' then
-      marks = gone - 1
+    local both = mark and redis.pcall('DEL', key, mark)
+    if type(both) == 'number' then
+      marks = both - 1
     else
       redis.call('DEL', key)
-      alone = mark and 2 or 0
+      alone = not ARGV[2] and 2 or 0
     end
   elseif not held then
     marks = mark and redis.pcall('DEL', mark)

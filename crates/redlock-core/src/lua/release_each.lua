@@ -1,24 +1,32 @@
 -- Releases many locks of one key each, all by one DEL. What is not simply there is left to a release by itself.
 -- KEYS: the keys.  ARGV: the value of the first; "each"; the values of the others.
--- Returns for each what its release returns, or nil if it is not done.
+-- Returns what the release of each returns if all are gone and nobody waits, added up; otherwise for each what its
+-- release returns, or nil if it is not done.
 if ARGV[2] == 'each' then
-  local answers, gone = {}, {}
+  local held = redis.pcall('MGET', unpack(KEYS))
+  if held.err then
+    return held
+  end
+  local there, marks, count = {}, {}, 0
   for i, key in ipairs(KEYS) do
-    answers[i] = false
-    -- A key that stands here twice is deleted once.
-    if not gone[key] and redis.pcall('GET', key) == ARGV[i > 1 and i + 1 or 1] then
-      answers[i] = 4
-      gone[key] = true
-      gone[#gone + 1] = key
-      gone[#gone + 1] = key .. ':redlock:awaited'
+    if held[i] == ARGV[i > 1 and i + 1 or 1] then
+      count = count + 1
+      there[count], marks[count] = key, key .. ':redlock:awaited'
     end
   end
-  local count = gone[1] and redis.pcall('DEL', unpack(gone))
+  local deleted, awaited = 0, 0
+  if count > 0 then
+    deleted, awaited = redis.call('DEL', unpack(there)), redis.pcall('DEL', unpack(marks))
+  end
+  if deleted == #KEYS and awaited == 0 then
+    return 4 * deleted
+  end
+  local answers, gone, alone = {}, {}, type(awaited) ~= 'number'
   for i, key in ipairs(KEYS) do
-    if answers[i] then
-      -- What does not permit the marks deletes nothing.
-      answers[i] = type(count) == 'number' and 4 + (count > #gone / 2 and pass_on(key) or 0)
-    end
+    -- A key that stands here twice is deleted once.
+    answers[i] = not gone[key] and held[i] == ARGV[i > 1 and i + 1 or 1] and
+      4 + (alone and 2 or awaited > 0 and pass_on(key) or 0)
+    gone[key] = gone[key] or answers[i]
   end
   return answers
 end
