@@ -10,11 +10,13 @@ use std::{
 };
 
 use fred::{
+    bytes_utils::Str,
     clients::Client,
     error::{Error, ErrorKind},
     interfaces::ClientLike,
     types::{ClusterHash, CustomCommand, Resp3Frame, Value, config::Options},
 };
+use futures_util::future::join_all;
 use redlock_core::{BackendError, BackendErrorKind, RestartGuard};
 use tokio::time::{Instant, timeout};
 
@@ -38,9 +40,30 @@ pub(crate) struct Guard {
 
 /// A command, with the place of a key among its arguments.
 pub(crate) struct Command {
-    pub(crate) name: String,
+    pub(crate) name: Str,
     pub(crate) args: Vec<Value>,
     pub(crate) key_at: usize,
+}
+
+impl Command {
+    pub(crate) fn new<'a>(name: &str, args: impl Iterator<Item = &'a str>, key_at: usize) -> Self {
+        Self {
+            name: text(name),
+            args: args.map(text).map(Value::String).collect(),
+            key_at,
+        }
+    }
+
+    fn key(&self) -> Value {
+        self.args[self.key_at].clone()
+    }
+}
+
+/// Without a copy of what is the same in every command.
+fn text(word: &str) -> Str {
+    const SAME: [&str; 5] = ["SET", "NX", "PX", "EVALSHA", "1"];
+    let same = SAME.into_iter().find(|same| *same == word);
+    same.map_or_else(|| Str::from(word.to_owned()), Str::from_static)
 }
 
 impl Line {
@@ -65,13 +88,52 @@ impl Line {
         command: Command,
     ) -> Result<Resp3Frame, BackendError> {
         let before = self.answers.load(SeqCst);
-        let key = command.args[command.key_at].clone();
+        let key = command.key();
         let answer = send(&client, command, self.response_timeout).await;
-        match &answer {
+        self.note(&client, &key, before, &answer);
+        answer
+    }
+
+    /// Sends commands of one moment to one server, each once, and has each answered when its reply comes in. What was
+    /// not, though the time is up, is dropped.
+    pub(crate) async fn exchange_each<T>(
+        self: &Arc<Self>,
+        client: &Client,
+        commands: Vec<(Command, T)>,
+        answered: impl Fn(T, Result<Resp3Frame, BackendError>),
+    ) {
+        let Some((first, _)) = commands.first() else {
+            return;
+        };
+        let (before, key, limit) = (
+            self.answers.load(SeqCst),
+            first.key(),
+            self.response_timeout,
+        );
+        let (key, answered) = (&key, &answered);
+        let each = commands.into_iter().map(|(command, whom)| async move {
+            let answer = sent(client, command, limit).await;
+            self.note(client, key, before, &answer);
+            answered(whom, answer);
+        });
+        if timeout(2 * limit, join_all(each)).await.is_err() {
+            self.note(client, key, before, &Err(BackendError::timeout()));
+        }
+    }
+
+    /// Draws conclusions from an answer; `before` the command was sent there were so many.
+    fn note(
+        self: &Arc<Self>,
+        client: &Client,
+        key: &Value,
+        before: u64,
+        answer: &Result<Resp3Frame, BackendError>,
+    ) {
+        match answer {
             Ok(frame) => {
                 self.answers.fetch_add(1, SeqCst);
                 if no_master(frame) {
-                    self.link.replace(&client);
+                    self.link.replace(client);
                 } else if useful(frame) {
                     self.link.useful();
                 }
@@ -82,17 +144,16 @@ impl Line {
                     && (client.is_clustered() || self.answers.load(SeqCst) == before)
                     && self.may_check() =>
             {
-                tokio::spawn(self.check(client, key));
+                tokio::spawn(Arc::clone(self).check(client.clone(), key.clone()));
             }
             Err(_) => {}
         }
-        answer
     }
 
     /// Replaces the connections if the one that leads to this key is silent.
     async fn check(self: Arc<Self>, client: Client, key: Value) {
         let ping = Command {
-            name: "PING".to_owned(),
+            name: Str::from_static("PING"),
             args: vec![key],
             key_at: 0,
         };
@@ -121,6 +182,17 @@ async fn send(
     command: Command,
     limit: Duration,
 ) -> Result<Resp3Frame, BackendError> {
+    // Its own timeout begins only when it has taken the command.
+    timeout(2 * limit, sent(client, command, limit))
+        .await
+        .unwrap_or_else(|_| Err(BackendError::timeout()))
+}
+
+async fn sent(
+    client: &Client,
+    command: Command,
+    limit: Duration,
+) -> Result<Resp3Frame, BackendError> {
     let options = Options {
         // More than one would send an acquire again whose outcome is unknown.
         max_attempts: Some(1),
@@ -133,20 +205,17 @@ async fn send(
     };
     let name = CustomCommand::new(command.name, ClusterHash::FirstKey, false);
     let client = client.with_options(&options);
-    let sent = client.custom_raw(name, command.args);
-    // Its own timeout begins only when it has taken the command.
-    match timeout(2 * limit, sent).await {
-        Ok(Ok(frame)) => Ok(frame),
-        Ok(Err(error)) if *error.kind() == ErrorKind::Timeout => {
-            Err(BackendError::new(BackendErrorKind::Timeout, error))
-        }
-        Ok(Err(error)) => {
+    client
+        .custom_raw(name, command.args)
+        .await
+        .map_err(|error| {
+            if *error.kind() == ErrorKind::Timeout {
+                return BackendError::new(BackendErrorKind::Timeout, error);
+            }
             let never = never_executed(&error);
             let error = BackendError::new(BackendErrorKind::Unreachable, error);
-            Err(if never { error.not_executed() } else { error })
-        }
-        Err(_) => Err(BackendError::timeout()),
-    }
+            if never { error.not_executed() } else { error }
+        })
 }
 
 /// Whether fred had no connection to write it to, or the server only named another one.

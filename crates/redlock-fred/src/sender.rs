@@ -10,10 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fred::{
-    clients::Client,
-    types::{Resp3Frame, Value},
-};
+use fred::{clients::Client, types::Resp3Frame};
 use redlock_core::{
     BackendError, Instant, Probation,
     redis::{RedisBackend, RedisClient, Reply, error_reply},
@@ -68,7 +65,7 @@ impl Sender {
     }
 
     /// A client that is connected to a server that has been examined, if there is a guard.
-    async fn client(&self) -> Result<Client, BackendError> {
+    pub(crate) async fn client(&self) -> Result<Client, BackendError> {
         if let Some(client) = &self.only {
             return Ok(client.clone());
         }
@@ -99,11 +96,7 @@ impl Sender {
         args: impl Iterator<Item = &str>,
         key_at: usize,
     ) -> Result<Reply, BackendError> {
-        let command = Command {
-            name: name.to_owned(),
-            args: args.map(Value::from).collect(),
-            key_at,
-        };
+        let command = Command::new(name, args, key_at);
         let client = self.client().await.map_err(BackendError::not_executed)?;
         self.open.store(true, SeqCst);
         let (line, open) = (Arc::clone(&self.line), Arc::clone(&self.open));
@@ -173,7 +166,7 @@ impl fmt::Debug for Sender {
     }
 }
 
-fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
+pub(crate) fn reply(frame: &Resp3Frame) -> Result<Reply, BackendError> {
     if let Some(text) = error_text(frame) {
         return Err(error_reply(&text, text.clone()));
     }

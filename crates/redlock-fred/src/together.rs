@@ -4,16 +4,16 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, ThreadId},
     time::Duration,
 };
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use redlock_core::{
-    BackendError, LockBackend, LockValue, Reply, Resources,
-    redis::{self, RedisClient, Release, Shortcut},
+    BackendError, LockBackend, LockValue, Reply, Resources, Vote,
+    redis::{RedisBackend, RedisClient, Release, Shortcut},
 };
 use tokio::{
     runtime::{self, Handle},
@@ -21,12 +21,13 @@ use tokio::{
 };
 
 use crate::{
+    line::Command,
     node::{FredNode, Node},
-    sender::{Sender, is_noscript},
+    sender::{Sender, is_noscript, reply},
 };
 
 /// So many operations are awaited one by one: alone each costs less.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 1;
 
 /// How many operations are sent by one task at most.
 const TOGETHER: usize = 32;
@@ -54,9 +55,10 @@ struct Begun {
     reply: Reply,
 }
 
+#[derive(Clone, Copy)]
 enum Operation {
     Acquire(Duration),
-    Release(Shortcut, Release),
+    Release,
 }
 
 /// One operation that is awaited, or some that are not.
@@ -90,8 +92,7 @@ pub(crate) fn begin_acquire(
     ttl: Duration,
     reply: Reply,
 ) -> Result<(), Reply> {
-    let operation = || Some(Operation::Acquire(ttl));
-    begin(node, operation, resources, value, reply)
+    begin(node, Operation::Acquire(ttl), resources, value, reply)
 }
 
 pub(crate) fn begin_release(
@@ -100,16 +101,12 @@ pub(crate) fn begin_release(
     value: &LockValue,
     reply: Reply,
 ) -> Result<(), Reply> {
-    let operation = || {
-        let (shortcut, release) = node.backend().joinable_release(resources, value)?;
-        Some(Operation::Release(shortcut, release))
-    };
-    begin(node, operation, resources, value, reply)
+    begin(node, Operation::Release, resources, value, reply)
 }
 
 fn begin(
     node: &Arc<Node>,
-    operation: impl FnOnce() -> Option<Operation>,
+    operation: Operation,
     resources: &Resources,
     value: &LockValue,
     reply: Reply,
@@ -118,10 +115,7 @@ fn begin(
     let (true, Ok(runtime)) = (busy && node.is_one_server(), Handle::try_current()) else {
         return Err(reply);
     };
-    let Some(operation) = operation() else {
-        return Err(reply);
-    };
-    if let Operation::Release(..) = operation {
+    if let Operation::Release = operation {
         node.doubts.release(Arc::downgrade(node), resources, value);
     }
     let mut waiting = node.together.waiting();
@@ -179,73 +173,146 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
     if begun.is_empty() {
         return;
     }
-    let node = FredNode(node);
-    let _under_way = node.0.together.under_way();
-    let (mut acquires, mut releases, mut whom) = (Vec::new(), Vec::new(), Vec::new());
-    for Begun {
-        operation,
-        resources,
-        value,
-        reply,
-    } in begun
-    {
-        match operation {
+    let _under_way = node.together.under_way();
+    let backend = node.backend();
+    let (mut acquires, mut releases, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for begun in begun {
+        let Begun {
+            operation,
+            resources,
+            value,
+            ..
+        } = &begun;
+        match *operation {
             Operation::Acquire(ttl) => {
-                let node = &node;
-                acquires.push(async move {
-                    reply.answer(node.acquire(&resources, &value, ttl).await);
-                });
+                let packed = |shortcut, words: &[&str]| {
+                    let command = Command::new(words[0], words[1..].iter().copied(), 0);
+                    (command, shortcut)
+                };
+                match backend.acquire_at_once(resources, value, ttl, packed) {
+                    Some((command, shortcut)) => {
+                        acquires.push((command, Acquiring::new(&node, begun, shortcut)));
+                    }
+                    None => others.push(begun),
+                }
             }
-            Operation::Release(shortcut, release) => {
-                releases.push(release);
-                whom.push(Released {
-                    shortcut,
-                    resources,
-                    value,
-                    reply,
-                });
-            }
+            Operation::Release => match backend.joinable_release(resources, value) {
+                Some((shortcut, release)) => releases.push((release, shortcut, begun)),
+                None => others.push(begun),
+            },
         }
     }
     // In this order.
-    join(release(&node.0, &releases, whom), join_all(acquires)).await;
+    let others = others.into_iter().map(|begun| begun.alone(&node));
+    let released = release(&node, releases);
+    join3(
+        released,
+        acquire(&node, &backend, acquires),
+        join_all(others),
+    )
+    .await;
 }
 
-/// A release that was sent with others.
-struct Released {
+impl Begun {
+    /// Does it by itself.
+    async fn alone(self, node: &Arc<Node>) {
+        let node = FredNode(Arc::clone(node));
+        let (resources, value) = (&self.resources, &self.value);
+        let vote = match self.operation {
+            Operation::Acquire(ttl) => node.acquire(resources, value, ttl).await,
+            Operation::Release => node.0.backend().release(resources, value).await,
+        };
+        self.reply.answer(vote);
+    }
+}
+
+/// An acquire that was sent with others; dropped without an answer it is in doubt.
+struct Acquiring<'a> {
+    node: &'a Node,
+    begun: Option<Begun>,
     shortcut: Shortcut,
-    resources: Resources,
-    value: LockValue,
-    reply: Reply,
 }
 
-async fn release(node: &Node, releases: &[Release], whom: Vec<Released>) {
-    if releases.is_empty() {
+impl<'a> Acquiring<'a> {
+    const fn new(node: &'a Node, begun: Begun, shortcut: Shortcut) -> Self {
+        let begun = Some(begun);
+        Self {
+            node,
+            begun,
+            shortcut,
+        }
+    }
+
+    fn answer(&mut self, vote: Result<Vote, BackendError>) {
+        let Some(begun) = self.begun.take() else {
+            return;
+        };
+        if vote.as_ref().is_err_and(BackendError::may_have_happened) {
+            // No answer comes any more.
+            let open = Arc::new(AtomicBool::new(true));
+            self.node.doubts.add(&begun.value, open);
+        }
+        begun.reply.answer(vote);
+    }
+}
+
+impl Drop for Acquiring<'_> {
+    fn drop(&mut self) {
+        self.answer(Err(BackendError::timeout()));
+    }
+}
+
+async fn acquire(
+    node: &Node,
+    backend: &RedisBackend<Sender>,
+    acquires: Vec<(Command, Acquiring<'_>)>,
+) {
+    if acquires.is_empty() {
         return;
     }
-    let command: Vec<_> = Release::command(releases.iter()).collect();
-    let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
-    let answer = Sender::new(&node.line).command(&words).await;
-    let answers = Release::each(releases.len(), answer);
-    for (answer, released) in answers.zip(whom) {
-        released.answered(node, answer);
-    }
-}
-
-impl Released {
-    fn answered(self, node: &Node, answer: Result<redis::Reply, BackendError>) {
-        let backend = node.backend();
-        let vote = match answer {
-            Err(error) if is_noscript(&error) => Ok(None),
-            answer => backend.vote(self.shortcut, &self.resources, answer),
-        };
-        if let Some(vote) = vote.transpose() {
-            self.reply.answer(vote);
+    let client = match backend.client().client().await {
+        Ok(client) => client,
+        Err(error) => {
+            let error = error.not_executed();
+            for (_, mut acquiring) in acquires {
+                acquiring.answer(Err(error.clone()));
+            }
             return;
         }
-        tokio::spawn(async move {
-            let vote = backend.release(&self.resources, &self.value).await;
-            self.reply.answer(vote);
-        });
+    };
+    let answered = |mut acquiring: Acquiring<'_>, answer: Result<_, _>| {
+        let answer = answer.and_then(|frame| reply(&frame));
+        let Some(begun) = &acquiring.begun else {
+            return;
+        };
+        let vote = backend.vote(acquiring.shortcut, &begun.resources, answer);
+        // A SET is never refused for what it is.
+        let unknown = || Err(BackendError::timeout());
+        acquiring.answer(vote.and_then(|vote| vote.map_or_else(unknown, Ok)));
+    };
+    node.line.exchange_each(&client, acquires, answered).await;
+}
+
+async fn release(node: &Arc<Node>, whom: Vec<(Release, Shortcut, Begun)>) {
+    if whom.is_empty() {
+        return;
+    }
+    let releases = whom.iter().map(|(release, ..)| release);
+    let command: Vec<_> = Release::command(releases).collect();
+    let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
+    let answer = Sender::new(&node.line).command(&words).await;
+    let answers = Release::each(whom.len(), answer);
+    let backend = node.backend();
+    for (answer, (_, shortcut, begun)) in answers.zip(whom) {
+        let vote = match answer {
+            Err(error) if is_noscript(&error) => Ok(None),
+            answer => backend.vote(shortcut, &begun.resources, answer),
+        };
+        if let Some(vote) = vote.transpose() {
+            begun.reply.answer(vote);
+        } else {
+            let node = Arc::clone(node);
+            tokio::spawn(async move { begun.alone(&node).await });
+        }
     }
 }

@@ -14,7 +14,8 @@ use common::{
     TTL, alone, bad_client, bad_pool, before_cluster, calls, cluster_url, dials, eventually,
     eventually_clean, nodes, works, works_again,
 };
-use redlock_core::{Error, LockBackend, LockValue, Redlock, Resources, Vote};
+use futures_util::future::join_all;
+use redlock_core::{Error, LockBackend, LockValue, Redlock, Reply, Resources, Vote};
 use redlock_fred::{FredNode, FredNodeBuilder};
 use redlock_test::{
     proxy::Proxy,
@@ -153,6 +154,54 @@ async fn a_set_that_lands_after_its_release_leaves_no_ghost_lock() {
         eventually("the late SET has landed", || calls(&server, "set") > before).await;
         eventually_clean(std::slice::from_ref(&server)).await;
     }
+}
+
+#[tokio::test]
+async fn sets_of_one_moment_that_land_after_their_releases_leave_no_ghost_lock() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let node = quick().open(proxy.url()).unwrap();
+    works_again(&alone(node.clone()), "warm").await;
+    let open = proxy.open();
+    proxy.stall();
+    let names: Vec<_> = ('a'..='z')
+        .map(|name| Resources::new([name.to_string()]).unwrap())
+        .collect();
+    let locks: Vec<_> = names
+        .iter()
+        .map(|name| (name, LockValue::random()))
+        .collect();
+    let asked = locks.iter().map(|(name, value)| {
+        let node = node.clone();
+        async move {
+            let (reply, answer) = Reply::new();
+            match node.begin_acquire(name, value, TTL, reply) {
+                Ok(()) => answer.await,
+                Err(_) => node.acquire(name, value, TTL).await,
+            }
+        }
+    });
+    for answer in join_all(asked).await {
+        let error = answer.expect_err("nobody answers");
+        assert!(error.may_have_happened(), "{error}");
+    }
+    // Written to the old connection, a release would wait there behind the SET.
+    while proxy.open() <= open {
+        let _ = node.extend(locks[0].0, &locks[0].1, TTL).await;
+        sleep(Duration::from_millis(10)).await;
+    }
+    for (name, value) in &locks {
+        while node.release(name, value).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let before = calls(&server, "set");
+    proxy.resume();
+    eventually("the late SETs have landed", || {
+        calls(&server, "set") == before + 26
+    })
+    .await;
+    eventually_clean(std::slice::from_ref(&server)).await;
 }
 
 #[tokio::test]
