@@ -175,7 +175,7 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
     }
     let _under_way = node.together.under_way();
     let backend = node.backend();
-    let (mut acquires, mut releases, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sets, mut releases, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for begun in begun {
         let Begun {
             operation,
@@ -191,7 +191,7 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
                 };
                 match backend.acquire_at_once(resources, value, ttl, packed) {
                     Some((command, shortcut)) => {
-                        acquires.push((command, Acquiring::new(&node, begun, shortcut)));
+                        sets.push((command, Acquiring::new(&node, begun, shortcut)));
                     }
                     None => others.push(begun),
                 }
@@ -204,13 +204,8 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
     }
     // In this order.
     let others = others.into_iter().map(|begun| begun.alone(&node));
-    let released = release(&node, releases);
-    join3(
-        released,
-        acquire(&node, &backend, acquires),
-        join_all(others),
-    )
-    .await;
+    let acquired = acquire(&node, &backend, sets);
+    join3(release(&node, releases), acquired, join_all(others)).await;
 }
 
 impl Begun {
