@@ -12,10 +12,12 @@ local function pass_on(key)
       local channel, ticket = string.match(next, '^(redlock:wake:%S+) (%d+)$')
       if channel and redis.call('PUBLISH', channel, ticket) > 0 then
         local time = redis.call('TIME')
-        redis.call('LPUSH', line, time[1] * 1000 + math.floor(time[2] / 1000) .. ' ' .. next)
-        local left = math.max(redis.call('PTTL', line), 60000)
-        redis.call('PEXPIRE', line, left)
-        redis.call('SET', key .. ':redlock:awaited', 1, 'PX', left)
+        local length = redis.call('LPUSH', line, time[1] * 1000 + math.floor(time[2] / 1000) .. ' ' .. next)
+        -- Those who wait see to it from time to time that both last.
+        if length == 1 then
+          redis.call('PEXPIRE', line, 60000)
+        end
+        redis.call('SET', key .. ':redlock:awaited', 1, 'PX', 60000)
         return 1
       end
       next = redis.call('LPOP', line)
