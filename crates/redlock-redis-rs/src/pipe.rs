@@ -274,10 +274,10 @@ impl Drop for Soon {
 impl Drop for Shared {
     fn drop(&mut self) {
         // A request under way holds the connection, and is held by what is to wake it.
-        let mut state = self.state();
-        let lanes = mem::take(&mut state.under_way);
-        for lane in lanes.into_iter().chain(mem::take(&mut state.free)) {
-            drop(mem::take(&mut *lane.work()));
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for lane in state.under_way.drain(..).chain(state.free.drain(..)) {
+            let work = mem::take(&mut *lane.work());
+            drop(work);
         }
     }
 }
