@@ -144,9 +144,12 @@ impl<C: RedisClient> RedisBackend<C> {
             }
             (Command::Joined, Ok(Reply::Nil)) => return Ok(None),
             (Command::Joined, Err(error)) if error.is_refusal() => {
-                // For good, other than what a server says that is loading.
-                let is_unsupported = error.kind() == BackendErrorKind::Unsupported;
-                if is_unsupported || error.to_string().contains("CROSSSLOT") {
+                // For good, other than what a server says that is loading. Before Redis 7 a script wraps it.
+                let text = error.to_string();
+                if error.kind() == BackendErrorKind::Unsupported
+                    || text.contains("can't run this command")
+                    || text.contains("CROSSSLOT")
+                {
                     self.capabilities.learn_apart();
                 }
                 return Ok(None);
@@ -204,6 +207,10 @@ mod tests {
         for (refusal, joins) in [
             ("LOADING Redis is loading the dataset", true),
             ("CROSSSLOT Keys", false),
+            (
+                "ERR Error running script: @user_script:1: The user executing the script can't run this command",
+                false,
+            ),
             ("NOPERM no", false),
         ] {
             let backend = RedisBackend::new(Nobody);

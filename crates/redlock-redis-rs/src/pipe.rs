@@ -133,8 +133,7 @@ impl Pipe {
         let by = state.by.take();
         drop(state);
         for lane in under_way {
-            let Work { mut joined, .. } = mem::take(&mut *lane.work());
-            joined.tell(Err(error.clone()));
+            lane.give_up().tell(Err(error.clone()));
         }
         let requests = waiting;
         Joined { requests, by }.forget();
@@ -144,6 +143,12 @@ impl Pipe {
 impl State {
     fn has_to_wait(&self) -> bool {
         self.under_way.len() >= AT_ONCE || self.busy && !self.under_way.is_empty()
+    }
+
+    /// Whether a request is under way on this lane, or was answered.
+    fn has(&self, lane: &Arc<Lane>) -> bool {
+        let mut lanes = self.under_way.iter().chain(&self.free);
+        lanes.any(|it| Arc::ptr_eq(it, lane))
     }
 
     /// Nothing is under way on this lane any more. Who answered has to be dropped without the lock.
@@ -228,17 +233,23 @@ impl Shared {
         let answers = lane.begin(&self.connection, joined, now);
         let mut state = self.state();
         state.sending = false;
-        let given_up = || {
-            let is_kept = state.under_way.iter().any(|it| Arc::ptr_eq(it, &lane));
-            (!is_kept).then(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-        };
-        if let Some(answers) = answers.or_else(given_up) {
+        if let Some(answers) = answers {
+            // Before another one has the lane.
             let joined = lane.joined();
             let by = state.free(&lane);
             drop(state);
             drop(by);
-            self.answers.fetch_add(1, Relaxed);
+            // Of nothing that was sent there is no answer.
+            if !matches!(&answers, Ok(answers) if answers.is_empty()) {
+                self.answers.fetch_add(1, Relaxed);
+            }
             lane.tell(joined, answers);
+            state = self.state();
+        } else if !state.has(&lane) {
+            // Given up before it was sent: nobody else has it.
+            drop(state);
+            let given_up = io::Error::from(io::ErrorKind::TimedOut);
+            lane.give_up().tell(Err(given_up.into()));
             state = self.state();
         }
         state
@@ -276,8 +287,7 @@ impl Drop for Shared {
         // A request under way holds the connection, and is held by what is to wake it.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         for lane in state.under_way.drain(..).chain(state.free.drain(..)) {
-            let work = mem::take(&mut *lane.work());
-            drop(work);
+            drop(lane.give_up());
         }
     }
 }
@@ -379,6 +389,15 @@ impl Lane {
 
     fn take(&self) -> Exchange {
         mem::take(&mut *lock(&self.exchange))
+    }
+
+    /// Sends nothing any more; who waits for a reply that will not come.
+    fn give_up(&self) -> Joined {
+        let work = mem::take(&mut *self.work());
+        let Work { sending, joined } = work;
+        // Without the lock, as it may wake others.
+        drop(sending);
+        joined
     }
 
     /// Who is to be told; nobody, if that was given up.

@@ -20,7 +20,7 @@ const PROBATION: &str = "restarted or replaced";
 const ADVICE: &[(&[&str], &str)] = &[
     (
         &["noperm", "can't run this command"],
-        "let the user run what locks need, on their keys: ACL SETUSER … +set +get +del +pexpire +pttl +eval +evalsha; \
+        "let the user run what locks need, on their keys: ACL SETUSER … +set +get +mget +del +pexpire +pttl +eval +evalsha; \
          --probe-prefix names keys that it may use",
     ),
     (

@@ -3,10 +3,7 @@
 -- Returns what the release of each returns if all are gone and nobody waits, added up; otherwise for each what its
 -- release returns, or nil if it is not done.
 if ARGV[2] == 'each' then
-  local held = redis.pcall('MGET', unpack(KEYS))
-  if held.err then
-    return held
-  end
+  local held = redis.call('MGET', unpack(KEYS))
   local there, marks, count = {}, {}, 0
   for i, key in ipairs(KEYS) do
     if held[i] == ARGV[i > 1 and i + 1 or 1] then
