@@ -250,15 +250,24 @@ fn split(urls: &str) -> Vec<String> {
     urls.map(str::to_owned).collect()
 }
 
-/// A message without what it quotes of the file, which may be a password.
+/// A message without what it quotes of the file, which may be a password; also where a name is wanted, unless it looks
+/// like one of ours.
 fn without_values(message: &str) -> String {
     let quote = |character| ['"', '`'].contains(&character);
-    let is_about_a_value = message.starts_with("invalid");
-    match (message.find(quote), message.rfind(quote)) {
-        (Some(first), Some(last)) if first < last && is_about_a_value => {
-            format!("{}…{}", &message[..first], &message[last + 1..])
-        }
-        _ => message.to_owned(),
+    let is_name = |text: &str| text.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+    let quoted = if let Some(rest) = message.strip_prefix("unknown field `") {
+        let start = message.len() - rest.len();
+        let end = rest.rfind("`, expected").map(|end| start + end);
+        end.filter(|end| !is_name(&message[start..*end]))
+            .map(|end| (start - 1, end))
+    } else {
+        let is_about_a_value = message.starts_with("invalid");
+        let ends = message.find(quote).zip(message.rfind(quote));
+        ends.filter(|(first, last)| first < last && is_about_a_value)
+    };
+    match quoted {
+        Some((first, last)) => format!("{}…{}", &message[..first], &message[last + 1..]),
+        None => message.to_owned(),
     }
 }
 
@@ -301,6 +310,12 @@ mod tests {
             "invalid type: integer …, expected a string"
         );
         assert_eq!(without_values("unclosed \""), "unclosed \"");
-        assert_eq!(without_values("unknown field `a`"), "unknown field `a`");
+        let known = "unknown field `a`, expected one of `nodes`, `url`";
+        assert_eq!(without_values(known), known);
+        let table = "unknown field `geheim8675309`, expected one of `nodes`, `url`";
+        assert_eq!(
+            without_values(table),
+            "unknown field …, expected one of `nodes`, `url`"
+        );
     }
 }

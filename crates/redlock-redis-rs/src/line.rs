@@ -396,7 +396,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        begun::{GoesOn, tests::begun},
+        begun::tests::{Grants, begun},
         connection::Protocol,
         pipe::tests::piped,
     };
@@ -523,24 +523,6 @@ pub(crate) mod tests {
             ..Standing::default()
         };
         Line::new(Protocol::default().over(pipe), standing)
-    }
-
-    /// Takes every reply for a grant.
-    struct Grants;
-
-    impl Answers for Grants {
-        fn answer(
-            &self,
-            begun: &mut Begun,
-            _: Instant,
-            reply: Option<Result<Reply, BackendError>>,
-        ) -> Option<GoesOn> {
-            let replied = reply.unwrap_or_else(|| Err(BackendError::timeout()));
-            begun.answer(replied.map(|_| Vote::Granted));
-            None
-        }
-
-        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
     }
 
     fn ping(

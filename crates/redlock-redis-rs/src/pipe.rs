@@ -519,7 +519,10 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::begun::{GoesOn, tests::begun};
+    use crate::begun::{
+        GoesOn,
+        tests::{Grants, begun},
+    };
 
     impl Pipe {
         /// How many commands wait to be sent.
@@ -564,25 +567,6 @@ pub(crate) mod tests {
             _: Option<Result<Reply, BackendError>>,
         ) -> Option<GoesOn> {
             panic!("as the test wants it")
-        }
-
-        fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
-    }
-
-    /// Of what was not sent nothing may have happened.
-    struct Tells;
-
-    impl Answers for Tells {
-        fn answer(
-            &self,
-            begun: &mut Begun,
-            _: Instant,
-            reply: Option<Result<Reply, BackendError>>,
-        ) -> Option<GoesOn> {
-            let never = || Err(BackendError::timeout().not_executed());
-            let reply = reply.unwrap_or_else(never);
-            begun.answer(reply.map(|_| redlock_core::Vote::Granted));
-            None
         }
 
         fn go_on(self: Arc<Self>, _: Begun, _: GoesOn) {}
@@ -654,7 +638,7 @@ pub(crate) mod tests {
                 let (reply, told) = redlock_core::Reply::new();
                 let (release, begun) = begun(reply);
                 let release = Command::Release(release);
-                pipe.send(release, Instant::now(), begun, || Arc::new(Tells));
+                pipe.send(release, Instant::now(), begun, || Arc::new(Grants));
                 told
             })
             .collect();
