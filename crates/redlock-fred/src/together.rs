@@ -205,7 +205,12 @@ async fn send(node: Arc<Node>, begun: Vec<Begun>) {
     // In this order.
     let others = others.into_iter().map(|begun| begun.alone(&node));
     let acquired = acquire(&node, &backend, sets);
-    join3(release(&node, releases), acquired, join_all(others)).await;
+    join3(
+        release(&node, &backend, releases),
+        acquired,
+        join_all(others),
+    )
+    .await;
 }
 
 impl Begun {
@@ -288,16 +293,19 @@ async fn acquire(
     node.line.exchange_each(&client, acquires, answered).await;
 }
 
-async fn release(node: &Arc<Node>, whom: Vec<(Release, Shortcut, Begun)>) {
+async fn release(
+    node: &Arc<Node>,
+    backend: &RedisBackend<Sender>,
+    whom: Vec<(Release, Shortcut, Begun)>,
+) {
     if whom.is_empty() {
         return;
     }
     let releases = whom.iter().map(|(release, ..)| release);
     let command: Vec<_> = Release::command(releases).collect();
     let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
-    let answer = Sender::new(&node.line).command(&words).await;
+    let answer = backend.client().command(&words).await;
     let answers = Release::each(whom.len(), answer);
-    let backend = node.backend();
     for (answer, (_, shortcut, begun)) in answers.zip(whom) {
         let vote = match answer {
             Err(error) if is_noscript(&error) => Ok(None),
