@@ -270,17 +270,72 @@ async fn an_attempt_that_is_undone_tells_nobody_and_a_release_does_also_where_it
 }
 
 #[tokio::test]
-async fn a_release_is_whole_though_telling_of_it_is_forbidden_half_way() {
+async fn a_release_is_whole_though_telling_of_it_is_forbidden() {
+    for forbidden in ["-publish", "-lpop", "-set"] {
+        let servers = RedisServer::start_many(1);
+        limit(&servers[0], &format!("~* &* +@all {forbidden}"));
+        let held = process(&servers, redis_rs).acquire(["a", "b"], TTL).await;
+        let value = held.expect("they are free").leak();
+        let waits = waits(process(&servers, redis_rs), "a");
+        eventually_waiting(&servers, "a", 1).await;
+        let limited = process(&servers, |url: &str| redis_rs(&as_limited(url)));
+        let released = limited.release(["a", "b"], value).await;
+        released.expect("they are ours");
+        assert_eq!(servers[0].cli(&["EXISTS", "b"]).trim(), "0");
+        gets(waits).await.release().await.expect("it is ours");
+    }
+}
+
+#[tokio::test]
+async fn only_the_first_in_line_is_told_of_every_change() {
     let servers = RedisServer::start_many(1);
-    limit(&servers[0], "~* &* +@all -time");
-    let limited = |url: &str| redis_rs(&as_limited(url));
-    let both = process(&servers, limited).acquire(["a", "b"], TTL).await;
-    let waits = waits(process(&servers, redis_rs), "a");
-    eventually_waiting(&servers, "a", 1).await;
-    both.expect("they are free")
-        .release()
-        .await
-        .expect("they are ours");
-    assert_eq!(servers[0].cli(&["EXISTS", "b"]).trim(), "0");
-    gets(waits).await.release().await.expect("it is ours");
+    let server = &servers[0];
+    // Of what keys the server tells whom.
+    let told_of = || {
+        let stats = server.cli(&["INFO", "stats"]);
+        let told_of = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("tracking_total_items:"));
+        told_of.expect("it counts them").trim().to_owned()
+    };
+    let _ = server.cli(&["SET", "a", "another's", "PX", "600000"]);
+    let mut all = Vec::new();
+    for number in 0..4 {
+        all.push(waits(process(&servers, redis_rs), "a"));
+        eventually_waiting(&servers, "a", number + 1).await;
+        eventually("the first is told of changes", || told_of() == "1").await;
+    }
+    // Who comes next tells the second that it is the first now.
+    all.remove(0).abort();
+    eventually_waiting(&servers, "a", 3).await;
+    all.push(waits(process(&servers, redis_rs), "a"));
+    eventually_waiting(&servers, "a", 4).await;
+    assert_eq!(calls(server, "publish"), 1);
+    let _ = server.cli(&["DEL", "a"]);
+    for waits in all {
+        gets(waits).await.release().await.expect("it is ours");
+    }
+}
+
+#[tokio::test]
+async fn who_has_waited_longest_comes_first_also_when_a_lease_ends() {
+    for node in DRIVERS {
+        let servers = RedisServer::start_many(3);
+        for server in &servers {
+            let _ = server.cli(&["SET", "a", "another's", "PX", "3000"]);
+        }
+        let mut all = Vec::new();
+        for number in 0..6 {
+            all.push(waits(process(&servers, node), "a"));
+            eventually_waiting(&servers, "a", number + 1).await;
+        }
+        for waits in all.drain(..1).collect::<Vec<_>>() {
+            let lock = gets(waits).await;
+            assert!(all.iter().all(|it| !it.is_finished()), "out of turn");
+            lock.release().await.expect("it is ours");
+        }
+        for waits in all {
+            gets(waits).await.release().await.expect("it is ours");
+        }
+    }
 }

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 
 use crate::{
     BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
-    NextToken, Place, Proposal, RawValue, Resources, TURN, Vote,
+    NextToken, Place, Proposal, RawValue, Resources, TURN, Vote, Wake,
     capabilities::{Way, no_way},
     fencing::micros,
     hash_slot::fence_of,
@@ -55,7 +55,7 @@ pub use crate::{
     hash_slot::same_slot,
     shortcut::{Release, Shortcut},
 };
-pub use waiters::{Ear, Waiters};
+pub use waiters::{Ear, Stand, Waiters};
 
 mod waiters;
 
@@ -234,7 +234,7 @@ script!(
 );
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
-script!(WAIT, "lua/quit.lua", "lua/wait.lua");
+script!(WAIT, "lua/quit.lua", "lua/pass_on.lua", "lua/wait.lua");
 script!(LEAVE, "lua/quit.lua", "lua/pass_on.lua", "lua/leave.lua");
 
 /// Where a server is remembered that has been seen, behind the key prefix.
@@ -252,8 +252,11 @@ pub(crate) const RELEASES: [Way; 3] = [Way::ReleaseScript, Way::DelEx, Way::DelI
 /// How to undo: whoever waits is left alone.
 const UNDOES: [Way; 3] = [Way::UndoScript, Way::DelEx, Way::DelIfEq];
 
-/// What PTTL answers where there is no key.
+/// What PTTL answers where there is no key, and the script of those who wait where there is nothing to wait for.
 const MISSING: i64 = -2;
+
+/// What that script answers to whom it gives the turn.
+const OURS: i64 = -1;
 
 /// The [`LockBackend`] of everything that speaks Redis, over a [`RedisClient`].
 #[derive(Clone, Debug)]
@@ -344,8 +347,8 @@ impl<C: RedisClient> RedisBackend<C> {
         Ok(found.map(|(_, value)| value.trim().to_owned()))
     }
 
-    /// Stands in line for these resources under this name, a channel of this server's and a ticket, and says for how
-    /// long there is nothing to try; `None` if there is, and then it stands in none.
+    /// Stands in line for these resources under this name, a channel of this server's and a ticket, unless there is
+    /// nothing to wait for.
     ///
     /// # Errors
     ///
@@ -355,18 +358,22 @@ impl<C: RedisClient> RedisBackend<C> {
         resources: &Resources,
         waiter: &str,
         place: Place,
-    ) -> Result<Option<Duration>, BackendError> {
+    ) -> Result<Stand, BackendError> {
         let keys: Vec<_> = self.keys(resources).collect();
         let place = match place {
             Place::First => "first",
             Place::Last => "last",
         };
         let turn = whole_millis(TURN).to_string();
-        let left = self.run(&WAIT, &keys, &[waiter, place, &turn]).await?;
-        Ok(match left {
-            MISSING => None,
-            // Of a key without an expiry nothing is known.
-            left => Some(u64::try_from(left).map_or(Duration::MAX, Duration::from_millis)),
+        let answer = self.run(&WAIT, &keys, &[waiter, place, &turn]).await?;
+        Ok(match answer {
+            MISSING => Stand::No(Wake::Free),
+            OURS => Stand::No(Wake::Turn),
+            answer => Stand::InLine {
+                // Of a key without an expiry nothing is known.
+                left: u64::try_from(answer / 2 - 1).map_or(Duration::MAX, Duration::from_millis),
+                first: answer % 2 != 0,
+            },
         })
     }
 

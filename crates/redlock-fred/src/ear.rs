@@ -11,7 +11,7 @@ use fred::{
 };
 use redlock_core::{
     BackendError, BackendErrorKind, Place, Resources, Wake,
-    redis::{Ear, RedisBackend, Waiters},
+    redis::{Ear, RedisBackend, Stand, Waiters},
 };
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
@@ -98,7 +98,7 @@ impl Ear for Hearing {
         resources: &Resources,
         waiter: &str,
         place: Place,
-    ) -> Result<Option<Duration>, BackendError> {
+    ) -> Result<Stand, BackendError> {
         let Up {
             client, listens, ..
         } = self.line.link.client().await?;

@@ -12,7 +12,7 @@ use std::{
 
 use redlock_core::{
     BackendError, BackendErrorKind, Place, Probation, Resources,
-    redis::{RedisBackend, RedisClient, Reply, Waiters},
+    redis::{RedisBackend, RedisClient, Reply, Stand, Waiters},
 };
 use tokio::{
     sync::{Notify, OnceCell},
@@ -174,25 +174,30 @@ impl<C: Shareable> Line<C> {
         resources: &Resources,
         waiter: &str,
         place: Place,
-    ) -> Result<Option<Duration>, BackendError> {
+    ) -> Result<Stand, BackendError> {
         let unsupported =
             |cause| Err(BackendError::new(BackendErrorKind::Unsupported, cause).not_executed());
         let Some(waiters) = &self.standing.waiters else {
             return unsupported("the server tells nothing on this connection, which takes RESP3");
         };
         let listens = self.listens.get_or_try_init(|| self.listen(waiters));
-        let stand = self.backend.stand_in_line(resources, waiter, place);
-        match listens.await? {
-            Listens::Nothing => unsupported("the server does not permit to be listened to"),
-            Listens::Turns => stand.await,
-            Listens::Changes => {
-                // For the command that follows, which the connection sends next.
-                let client = self.backend.client();
-                let track = client.command(&["CLIENT", "CACHING", "YES"]);
-                let (_, left) = tokio::join!(biased; track, stand);
-                left
+        let stand = || self.backend.stand_in_line(resources, waiter, place);
+        let tracks = match listens.await? {
+            Listens::Nothing => return unsupported("the server does not permit to be listened to"),
+            Listens::Turns => false,
+            Listens::Changes => true,
+        };
+        if !tracks || place == Place::Last {
+            let stood = stand().await?;
+            // If all were told of every change, all would come at once.
+            if !tracks || !matches!(stood, Stand::InLine { first: true, .. }) {
+                return Ok(stood);
             }
         }
+        // For the command that follows, which the connection sends next.
+        let track = self.backend.client().command(&["CLIENT", "CACHING", "YES"]);
+        let (_, stood) = tokio::join!(biased; track, stand());
+        stood
     }
 
     async fn listen(&self, waiters: &Waiters) -> Result<Listens, BackendError> {

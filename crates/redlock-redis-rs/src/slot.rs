@@ -14,7 +14,11 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use redlock_core::{BackendError, BackendErrorKind, Place, Resources, redis::Ear, retry::backoff};
+use redlock_core::{
+    BackendError, BackendErrorKind, Place, Resources,
+    redis::{Ear, Stand},
+    retry::backoff,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -272,7 +276,7 @@ impl<D: Dial> Ear for Hearing<D> {
         resources: &Resources,
         waiter: &str,
         place: Place,
-    ) -> Result<Option<Duration>, BackendError> {
+    ) -> Result<Stand, BackendError> {
         let line = self.slot.lease().await?;
         let stood = line.stand_in_line(resources, waiter, place);
         line.answer(self.response_timeout, stood).await

@@ -2,8 +2,8 @@
 -- KEYS: the resources.  ARGV: who waited, as the channel and the ticket by which it was told.  Returns 1.
 for _, key in ipairs(KEYS) do
   quit(key, ARGV[1])
-  local head = redis.call('LINDEX', key .. ':redlock:line', 0)
-  if head and string.match(head, '^%d+ (.+)$') == ARGV[1] and redis.call('PTTL', key) == -2 then
+  if said(key) == ARGV[1] and redis.call('PTTL', key) == -2 then
+    redis.call('DEL', mark_of(key))
     pass_on(key)
   end
 end

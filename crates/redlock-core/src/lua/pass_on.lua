@@ -1,39 +1,30 @@
--- Gives the turn at a key to the first in line that still listens, and tells it; 1 if there is one, otherwise 0.
--- Waiting is a hint: nothing fails for it, and nothing is tried that would fill the log of what is not permitted.
-local function pass_on(key)
-  local line, check = key .. ':redlock:line', redis.acl_check_cmd
+-- The channel and the ticket by which a waiter is told; none for what else may be in a line.
+local function address(waiter)
+  return string.match(waiter, '^(redlock:wake:%S+) (%d+)$')
+end
 
-  local function tell(next)
-    if check and not check('PUBLISH', 'redlock:wake:0', '0') then
-      return 0
-    end
+-- Whether this can be done: what is not permitted is not tried, as that would fill the log.
+local function may(...)
+  local check = redis.acl_check_cmd
+  return not check or check(...)
+end
+
+-- Gives the turn at a key to the first in line that still listens, and tells it; 1 if there is one, otherwise 0. The
+-- mark beside the key says whose turn it is, and lasts for a minute from then on.
+-- Waiting is a hint: nothing fails for it.
+local function pass_on(key)
+  local line = key .. ':redlock:line'
+  local done, turn = pcall(function()
+    local next = may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0') and redis.call('LPOP', line)
     while next do
-      -- What begins with a number is a turn that is over.
-      local channel, ticket = string.match(next, '^(redlock:wake:%S+) (%d+)$')
+      local channel, ticket = address(next)
       if channel and redis.call('PUBLISH', channel, ticket) > 0 then
-        local time = redis.call('TIME')
-        local length = redis.call('LPUSH', line, time[1] * 1000 + math.floor(time[2] / 1000) .. ' ' .. next)
-        -- Those who wait see to it from time to time that both last.
-        if length == 1 then
-          redis.call('PEXPIRE', line, 60000)
-        end
-        redis.call('SET', key .. ':redlock:awaited', 1, 'PX', 60000)
+        redis.call('SET', key .. ':redlock:awaited', next, 'PX', 60000)
         return 1
       end
       next = redis.call('LPOP', line)
     end
-    redis.call('DEL', key .. ':redlock:awaited')
     return 0
-  end
-
-  local known, allowed = true, true
-  if check then
-    known, allowed = pcall(check, 'LPOP', line)
-  end
-  local next = known and allowed and redis.pcall('LPOP', line)
-  if type(next) ~= 'string' then
-    return 0
-  end
-  local done, turn = pcall(tell, next)
+  end)
   return done and turn or 0
 end

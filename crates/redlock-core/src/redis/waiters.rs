@@ -2,7 +2,8 @@
 //!
 //! The server keeps a list for every resource that somebody waits for, beside its key. A release takes the first out
 //! of it and publishes its ticket on the channel of its process. A waiter looks again when the lease ends that it has
-//! seen, when the server says that the key has changed, and from time to time, as messages can be lost.
+//! seen, and from time to time, as messages can be lost; the first in line also when the server says that the key has
+//! changed. Whoever finds that it is free has the first of them told.
 
 use std::{
     collections::HashMap,
@@ -43,10 +44,24 @@ pub trait Ear: Send + Sync + 'static {
         resources: &Resources,
         waiter: &str,
         place: Place,
-    ) -> Result<Option<Duration>, BackendError>;
+    ) -> Result<Stand, BackendError>;
 
     /// [`RedisBackend::leave_line`](super::RedisBackend::leave_line), if there is a connection.
     async fn leave_line(&self, resources: &Resources, waiter: &str);
+}
+
+/// Whether one stands in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// There is nothing to wait for.
+    No(Wake),
+    /// For so long there is nothing to try.
+    InLine {
+        /// [`Duration::MAX`] if that is not known.
+        left: Duration,
+        /// Whether nobody is in front.
+        first: bool,
+    },
 }
 
 /// Those in this process who wait at one server.
@@ -67,6 +82,7 @@ struct Waiting {
 /// Why to look again.
 enum Notice {
     Turn,
+    Front,
     Changed,
     Interrupted,
 }
@@ -90,13 +106,21 @@ impl Waiters {
         &self.channel
     }
 
-    /// This was published on the channel.
+    /// This was published on the channel: a ticket whose turn it is, or one that is the first in line now.
     pub fn told(&self, message: &[u8]) {
-        let ticket = std::str::from_utf8(message)
-            .ok()
-            .and_then(|text| text.parse().ok());
-        if let Some(waiting) = ticket.and_then(|ticket: u64| self.waiting().remove(&ticket)) {
-            let _ = waiting.notices.send(Notice::Turn);
+        let text = std::str::from_utf8(message).unwrap_or_default();
+        let (ticket, is_turn) = match text.strip_suffix(" first") {
+            Some(ticket) => (ticket, false),
+            None => (text, true),
+        };
+        let Ok(ticket) = ticket.parse() else { return };
+        let mut waiting = self.waiting();
+        if is_turn {
+            if let Some(waiting) = waiting.remove(&ticket) {
+                let _ = waiting.notices.send(Notice::Turn);
+            }
+        } else if let Some(waiting) = waiting.get(&ticket) {
+            let _ = waiting.notices.send(Notice::Front);
         }
     }
 
@@ -144,9 +168,12 @@ impl Waiters {
         let mut line = InLine::new(self, Arc::clone(ear), resources, keys.collect());
         let mut grace = backoff(GRACE.0, GRACE.1);
         loop {
-            let Some(left) = line.stand(place).await? else {
-                line.done = true;
-                return Ok(Wake::Free);
+            let left = match line.stand(place).await? {
+                Stand::InLine { left, .. } => left,
+                Stand::No(wake) => {
+                    line.done = true;
+                    return Ok(wake);
+                }
             };
             // One that was in front stays there, and to be last twice is to be where one is.
             place = Place::Last;
@@ -172,7 +199,7 @@ impl Waiters {
                             jittered(soon, soon / 2, rand::random()),
                         ));
                     }
-                    Some(Notice::Interrupted) | None => break,
+                    Some(Notice::Front | Notice::Interrupted) | None => break,
                 }
             }
         }
@@ -236,7 +263,7 @@ impl InLine {
         }
     }
 
-    async fn stand(&mut self, place: Place) -> Result<Option<Duration>, BackendError> {
+    async fn stand(&mut self, place: Place) -> Result<Stand, BackendError> {
         self.listed = true;
         let stood = self.ear.stand_in_line(&self.resources, &self.name, place);
         let stood = stood.await;
@@ -264,5 +291,76 @@ impl Drop for InLine {
             );
             runtime.spawn(async move { ear.leave_line(&resources, &name).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A server that says this to all, and counts how often it is asked.
+    struct Says(Stand, AtomicU64);
+
+    #[async_trait]
+    impl Ear for Says {
+        async fn stand_in_line(
+            &self,
+            _: &Resources,
+            _: &str,
+            _: Place,
+        ) -> Result<Stand, BackendError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(self.0)
+        }
+
+        async fn leave_line(&self, _: &Resources, _: &str) {}
+    }
+
+    /// One that stands in line for `a`, behind somebody who has it for an hour; how often it has asked at last.
+    async fn asks(told: impl Fn(&Waiters)) -> (u64, Option<Wake>) {
+        let stand = Stand::InLine {
+            left: Duration::from_secs(3600),
+            first: false,
+        };
+        let (waiters, says) = (Waiters::new(), Arc::new(Says(stand, AtomicU64::new(0))));
+        let (ear, a) = (
+            Arc::clone(&says) as Arc<dyn Ear>,
+            Resources::new(["a"]).unwrap(),
+        );
+        let waits = waiters.wait(&ear, "", &a, Place::Last);
+        let tells = async {
+            tokio::task::yield_now().await;
+            told(&waiters);
+            std::future::pending::<()>().await;
+        };
+        let ends = async {
+            tokio::select! {
+                biased;
+                wake = waits => wake.expect("it can"),
+                () = tells => unreachable!("it goes on"),
+            }
+        };
+        let wake = timeout(LOOK / 2, ends).await.ok();
+        (says.1.load(Ordering::Relaxed), wake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_be_the_first_asks_again_and_only_a_turn_ends_the_wait() {
+        assert_eq!(asks(|_| {}).await, (1, None));
+        assert_eq!(asks(|it| it.told(b"1 first")).await, (2, None));
+        assert_eq!(asks(|it| it.told(b"1")).await, (1, Some(Wake::Turn)));
+        for others in [&b"2"[..], b"2 first", b"1 last", b"first", b"", b"\xff"] {
+            assert_eq!(asks(|it| it.told(others)).await, (1, None), "{others:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_key_is_a_reason_to_ask_and_one_of_another_is_none() {
+        assert_eq!(asks(|it| it.changed(Some(b"a"))).await, (2, None));
+        assert_eq!(asks(|it| it.changed(None)).await, (2, None));
+        assert_eq!(asks(Waiters::interrupted).await, (2, None));
+        assert_eq!(asks(|it| it.changed(Some(b"b"))).await, (1, None));
     }
 }
