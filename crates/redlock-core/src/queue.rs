@@ -129,10 +129,15 @@ impl<'a> Waiter<'a> {
     }
 
     /// Whether others have waited longer, so that it would be unfair to try at once.
-    pub(crate) fn is_behind_others(&self) -> bool {
+    pub(crate) fn is_behind_others(&mut self) -> bool {
         let shared = &self.redlock.0;
         let awaited = |backend: &dyn crate::LockBackend| backend.is_awaited(self.resources);
-        shared.queues.has(self.resources) || shared.nodes.iter().any(|node| awaited(&*node.backend))
+        let awaited = shared.nodes.iter().any(|node| awaited(&*node.backend));
+        if awaited {
+            // Whom we have just given the turn may take it without us in the way.
+            self.pause = Some(PAUSES.0);
+        }
+        awaited || shared.queues.has(self.resources)
     }
 
     /// Waits until there is reason to try; `None` when the time is up.
