@@ -1,17 +1,17 @@
 //! Whoever waits is told by the servers when it is time to try. The delays between attempts are so long that no test
 //! ends by them.
 
-use std::{iter, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use redlock::{
-    Error, FredNode, Lock, LockBackend, LockValue, RedisNode, Redlock, Resources, SentinelNode,
-    Vote,
+    Error, FredNode, Lock, LockBackend, LockValue, Place, RedisNode, Redlock, Resources,
+    SentinelNode, Vote,
 };
-use redlock_test::server::{RedisServer, SentinelGroup};
+use redlock_test::server::{Program, RedisServer, SentinelGroup};
 use tests::{
     DRIVERS, TTL, as_limited, calls, eventually, eventually_clean, limit, sentinels, warm,
 };
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 /// Before any lease in these tests ends by itself.
 const SOON: Duration = Duration::from_secs(15);
@@ -305,12 +305,15 @@ async fn only_the_first_in_line_is_told_of_every_change() {
         eventually_waiting(&servers, "a", number + 1).await;
         eventually("the first is told of changes", || told_of() == "1").await;
     }
-    // Who comes next tells the second that it is the first now.
+    assert_eq!(told_of(), "1");
+    // Who leaves tells the second that it is the first now, and so does who comes.
+    let told = calls(server, "publish");
     all.remove(0).abort();
     eventually_waiting(&servers, "a", 3).await;
+    assert_eq!(calls(server, "publish"), told + 1);
     all.push(waits(process(&servers, redis_rs), "a"));
     eventually_waiting(&servers, "a", 4).await;
-    assert_eq!(calls(server, "publish"), 1);
+    assert_eq!(calls(server, "publish"), told + 2);
     let _ = server.cli(&["DEL", "a"]);
     for waits in all {
         gets(waits).await.release().await.expect("it is ours");
@@ -322,20 +325,106 @@ async fn who_has_waited_longest_comes_first_also_when_a_lease_ends() {
     for node in DRIVERS {
         let servers = RedisServer::start_many(3);
         for server in &servers {
-            let _ = server.cli(&["SET", "a", "another's", "PX", "3000"]);
+            let _ = server.cli(&["SET", "a", "another's"]);
         }
+        let (order, mut granted) = mpsc::unbounded_channel();
         let mut all = Vec::new();
         for number in 0..6 {
-            all.push(waits(process(&servers, node), "a"));
+            let (waits, order) = (waits(process(&servers, node), "a"), order.clone());
+            all.push(tokio::spawn(async move {
+                let lock = gets(waits).await;
+                order.send(number).expect("the test goes on");
+                lock.release().await.expect("it is ours");
+            }));
             eventually_waiting(&servers, "a", number + 1).await;
         }
-        for waits in all.drain(..1).collect::<Vec<_>>() {
-            let lock = gets(waits).await;
-            assert!(all.iter().all(|it| !it.is_finished()), "out of turn");
-            lock.release().await.expect("it is ours");
+        for server in &servers {
+            // All look before it ends.
+            let _ = server.cli(&["PEXPIRE", "a", "1500"]);
         }
-        for waits in all {
-            gets(waits).await.release().await.expect("it is ours");
+        for number in 0..6 {
+            assert_eq!(granted.recv().await, Some(number));
+        }
+        for waited in all {
+            waited.await.expect("it does not panic");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_who_has_to_wait_for_something_else_is_passed_on() {
+    let servers = RedisServer::start_many(1);
+    let server = &servers[0];
+    let held = process(&servers, redis_rs).acquire("a", TTL).await;
+    let _ = server.cli(&["SET", "b", "another's"]);
+    let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
+    let both = tokio::spawn({
+        let process = process(&servers, redis_rs);
+        async move { process.acquire_with_retry(["a", "b"], TTL, seldom).await }
+    });
+    eventually_waiting(&servers, "a", 1).await;
+    let one = waits(process(&servers, redis_rs), "a");
+    eventually_waiting(&servers, "a", 2).await;
+    let told = calls(server, "publish");
+    held.expect("it is free").release().await.expect("ours");
+    let lock = gets(one).await;
+    assert_eq!(calls(server, "publish"), told + 2);
+    assert_eq!((waiting(&servers, "a"), waiting(&servers, "b")), (0, 1));
+    both.abort();
+    lock.release().await.expect("it is ours");
+}
+
+#[tokio::test]
+async fn who_takes_a_turn_stands_in_no_line_and_a_turn_that_was_of_no_use_is_over() {
+    let servers = RedisServer::start_many(1);
+    let server = &servers[0];
+    let node = Arc::new(redis_rs(&server.url()));
+    let waits = |names: &[&str], place| {
+        let (node, names) = (Arc::clone(&node), Resources::new(names.iter().copied()));
+        tokio::spawn(async move { node.wait(&names.expect("names"), place).await })
+    };
+    let _ = server.cli(&["SET", "a", "another's"]);
+    let both = waits(&["a", "b"], Place::Last);
+    eventually_waiting(&servers, "a", 1).await;
+    let turn = "redis.call('DEL', 'a') \
+        redis.call('SET', 'b:redlock:awaited', 'redlock:wake:0 1', 'PX', 60000)";
+    let _ = server.cli(&["EVAL", turn, "0"]);
+    let woken = timeout(SOON, both).await.expect("it is over some time");
+    woken.expect("it does not panic").expect("the server is up");
+    assert_eq!((waiting(&servers, "a"), waiting(&servers, "b")), (0, 0));
+
+    let _ = server.cli(&["SET", "c", "another's"]);
+    let _ = server.cli(&[
+        "SET",
+        "c:redlock:awaited",
+        "redlock:wake:0 1",
+        "PX",
+        "60000",
+    ]);
+    let again = waits(&["c"], Place::First);
+    eventually_waiting(&servers, "c", 1).await;
+    assert_eq!(server.cli(&["GET", "c:redlock:awaited"]).trim(), "1");
+    again.abort();
+}
+
+#[tokio::test]
+async fn who_may_not_publish_waits_all_the_same() {
+    for program in Program::found() {
+        let servers = [program.start()];
+        limit(&servers[0], "~* &* +@all -publish");
+        let limited = |url: &str| redis_rs(&as_limited(url));
+        let _ = servers[0].cli(&["SET", "a", "another's"]);
+        let mut all = Vec::new();
+        for number in 0..3 {
+            let waits = waits(process(&servers, limited), "a");
+            all.push(tokio::spawn(async move {
+                gets(waits).await.release().await.expect("it is ours");
+            }));
+            eventually_waiting(&servers, "a", number + 1).await;
+        }
+        let _ = servers[0].cli(&["DEL", "a"]);
+        for waited in all {
+            waited.await.expect("it does not panic");
         }
     }
 }

@@ -234,8 +234,8 @@ script!(
 );
 script!(EXTEND, "lua/extend.lua");
 script!(GUARD, "lua/guard.lua");
-script!(WAIT, "lua/quit.lua", "lua/pass_on.lua", "lua/wait.lua");
-script!(LEAVE, "lua/quit.lua", "lua/pass_on.lua", "lua/leave.lua");
+script!(WAIT, "lua/pass_on.lua", "lua/quit.lua", "lua/wait.lua");
+script!(LEAVE, "lua/pass_on.lua", "lua/quit.lua", "lua/leave.lua");
 
 /// Where a server is remembered that has been seen, behind the key prefix.
 const MARKER: &str = "redlock:guard";
@@ -370,8 +370,7 @@ impl<C: RedisClient> RedisBackend<C> {
             MISSING => Stand::No(Wake::Free),
             OURS => Stand::No(Wake::Turn),
             answer => Stand::InLine {
-                // Of a key without an expiry nothing is known.
-                left: u64::try_from(answer / 2 - 1).map_or(Duration::MAX, Duration::from_millis),
+                left: Duration::from_millis(answer.unsigned_abs() / 2),
                 first: answer % 2 != 0,
             },
         })

@@ -182,15 +182,15 @@ impl<C: Shareable> Line<C> {
         };
         let listens = self.listens.get_or_try_init(|| self.listen(waiters));
         let stand = || self.backend.stand_in_line(resources, waiter, place);
-        let tracks = match listens.await? {
+        match listens.await? {
             Listens::Nothing => return unsupported("the server does not permit to be listened to"),
-            Listens::Turns => false,
-            Listens::Changes => true,
-        };
-        if !tracks || place == Place::Last {
+            Listens::Turns => return stand().await,
+            Listens::Changes => {}
+        }
+        if place == Place::Last {
             let stood = stand().await?;
             // If all were told of every change, all would come at once.
-            if !tracks || !matches!(stood, Stand::InLine { first: true, .. }) {
+            if !matches!(stood, Stand::InLine { first: true, .. }) {
                 return Ok(stood);
             }
         }

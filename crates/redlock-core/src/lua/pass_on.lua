@@ -1,29 +1,49 @@
--- The channel and the ticket by which a waiter is told; none for what else may be in a line.
-local function address(waiter)
-  return string.match(waiter, '^(redlock:wake:%S+) (%d+)$')
+-- For how long a line and the mark beside its key last, in milliseconds: those who wait look more often.
+local minute = 60000
+
+local function line_of(key)
+  return key .. ':redlock:line'
 end
 
--- Whether this can be done: what is not permitted is not tried, as that would fill the log.
+-- Is there while somebody waits. It says whose turn it is, and lasts for a minute from when that was given; or 1.
+local function mark_of(key)
+  return key .. ':redlock:awaited'
+end
+
+-- What is not permitted is not tried, as that would fill the log.
 local function may(...)
   local check = redis.acl_check_cmd
   return not check or check(...)
 end
 
--- Gives the turn at a key to the first in line that still listens, and tells it; 1 if there is one, otherwise 0. The
--- mark beside the key says whose turn it is, and lasts for a minute from then on.
+-- The channel and the ticket by which a waiter is told; none for what else may be in a line.
+local function address(waiter)
+  return string.match(waiter, '^(redlock:wake:%S+) (%d+)$')
+end
+
+-- Whether that one still listens.
+local function told(waiter, what)
+  local channel, ticket = address(waiter)
+  return channel and redis.call('PUBLISH', channel, ticket .. what) > 0
+end
+
+-- Gives the turn at a key to the first in line that still listens, or that is us, and tells it; 1 if there is one,
+-- otherwise 0.
 -- Waiting is a hint: nothing fails for it.
-local function pass_on(key)
-  local line = key .. ':redlock:line'
+local function pass_on(key, us)
+  local line = line_of(key)
   local done, turn = pcall(function()
-    local next = may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0') and redis.call('LPOP', line)
+    local next = may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0') and redis.call('LINDEX', line, 0)
     while next do
-      local channel, ticket = address(next)
-      if channel and redis.call('PUBLISH', channel, ticket) > 0 then
-        redis.call('SET', key .. ':redlock:awaited', next, 'PX', 60000)
+      local listens = next == us or told(next, '')
+      redis.call('LPOP', line)
+      if listens then
+        redis.call('SET', mark_of(key), next, 'PX', minute)
         return 1
       end
-      next = redis.call('LPOP', line)
+      next = redis.call('LINDEX', line, 0)
     end
+    redis.call('DEL', mark_of(key))
     return 0
   end)
   return done and turn or 0

@@ -1,26 +1,31 @@
--- The mark beside a key for which somebody waits. It says whose turn it is, or 1, and has a plus behind it if the first
--- in line knows that it is the first.
-local function mark_of(key)
-  return key .. ':redlock:awaited'
+-- Tells the first in line that it is the first.
+local function tell_first(key)
+  pcall(function()
+    return may('PUBLISH', 'redlock:wake:0', '0') and told(redis.call('LINDEX', line_of(key), 0), ' first')
+  end)
 end
 
--- What the mark says, without the plus; and whether it has one.
-local function said(key)
-  local mark = redis.call('GET', mark_of(key))
-  if mark then
-    return string.match(mark, '^([^+]*)'), string.match(mark, '%+$') ~= nil
+-- Takes who waits out of the line for a key, and tells who is the first then. With the last of them goes the mark,
+-- unless it says whose turn it is.
+local function quit(key, who)
+  local line = line_of(key)
+  local was_first = redis.call('LINDEX', line, 0) == who
+  if redis.call('LREM', line, 0, who) == 0 then
+    return
+  end
+  if redis.call('EXISTS', line) == 1 then
+    return was_first and tell_first(key)
+  end
+  if redis.call('GET', mark_of(key)) == '1' then
+    redis.call('DEL', mark_of(key))
   end
 end
 
--- Takes who waits out of the line for a key. With the last of them goes the mark, unless it says whose turn it is.
-local function quit(key, who)
-  local line = key .. ':redlock:line'
-  if redis.call('LREM', line, 0, who) > 0 then
-    local whose = said(key)
-    if whose == '1' and redis.call('EXISTS', line) == 0 then
-      redis.call('DEL', mark_of(key))
-    elseif whose then
-      redis.call('SET', mark_of(key), whose, 'KEEPTTL')
-    end
+-- The same. If the key is free it passes the turn on, which is who's or nobody's, or none of which anything comes.
+local function leave(key, who, unused)
+  local whose = redis.call('GET', mark_of(key))
+  quit(key, who)
+  if (unused or whose == who or whose == '1') and redis.call('PTTL', key) == -2 then
+    pass_on(key)
   end
 end

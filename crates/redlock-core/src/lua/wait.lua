@@ -2,85 +2,86 @@
 -- those who wait for a key that is free the first in line is given the turn.
 -- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last"; for how
 -- many milliseconds a turn is kept.
--- Returns -2 if there is nothing to wait for, and -1 if it is the waiter's turn. Otherwise for how many milliseconds
--- there is nothing to try, -1 if that is not known; one more, and twice that; one more for the first in line.
+-- Returns -2 if there is nothing to wait for, and -1 if it is the waiter's turn. Otherwise twice the milliseconds for
+-- which there is nothing to try, as far as is known, and one more for the first in line: 3001 says that it is the
+-- first, and that the lease ends in 1500 ms.
+local us = ARGV[1]
+
+-- Longer than anybody waits.
+local long = 1e12
 
 -- Whose turn it is, and for how many milliseconds still.
 local function turn(key)
-  local whose = said(key)
+  local whose = redis.call('GET', mark_of(key))
   if whose and address(whose) then
-    local left = redis.call('PTTL', mark_of(key)) - 60000 + tonumber(ARGV[3])
+    local left = redis.call('PTTL', mark_of(key)) - minute + tonumber(ARGV[3])
     if left > 0 and left <= tonumber(ARGV[3]) then
       return whose, left
     end
   end
 end
 
--- Whether that is at the front. Who is behind one that does not know yet that it is the first tells it.
-local function stand(key, left, taken)
-  local line, mark = key .. ':redlock:line', mark_of(key)
+-- Whether that is at the front; whoever comes behind others tells the first of them that it is.
+local function stand(key, whose)
   -- Who stands there keeps its place.
-  local before = redis.call('LPOS', line, ARGV[1])
+  local before = redis.call('LPOS', line_of(key), us)
   if not before and ARGV[2] == 'first' then
-    redis.call('LPUSH', line, ARGV[1])
+    redis.call('LPUSH', line_of(key), us)
     before = 0
   elseif not before then
-    before = redis.call('RPUSH', line, ARGV[1]) - 1
+    before = redis.call('RPUSH', line_of(key), us) - 1
+    if before > 0 then
+      tell_first(key)
+    end
   end
-  local keep = math.max(left, 0) + 60000
-  redis.call('PEXPIRE', line, keep)
-  if taken then
-    local _, knows = said(key)
-    if before > 0 and not knows then
-      local channel, ticket = address(redis.call('LINDEX', line, 0))
-      if channel and may('PUBLISH', channel, ticket) then
-        redis.call('PUBLISH', channel, ticket .. ' first')
-      end
-    end
-    -- An attempt that fails takes nobody's turn.
-    local whose = turn(key)
-    if whose then
-      redis.call('SET', mark, whose .. '+', 'KEEPTTL')
-    else
-      redis.call('SET', mark, '1+', 'PX', keep)
-    end
+  redis.call('PEXPIRE', line_of(key), minute)
+  -- A key that is taken may be an attempt that fails: a turn lasts all the same, unless nothing has come of it.
+  if ARGV[2] == 'first' or not whose then
+    redis.call('SET', mark_of(key), 1, 'PX', minute)
   end
   return before == 0
 end
 
--- The first key for which there is something to wait, for how long, and whether it is taken; otherwise what is to be
+-- The first key for which there is something to wait, for how long, and whose turn it is; otherwise what is to be
 -- returned.
 local function what_for()
   for _, key in ipairs(KEYS) do
     local left = redis.call('PTTL', key)
     if left ~= -2 then
-      -- So long that nobody sees it end.
-      return key, math.min(left, 1e12), true
+      local whose = turn(key)
+      -- Whose turn it is tries before it stands in line again.
+      if whose ~= us then
+        return key, left < 0 and long or math.min(left, long), whose
+      end
     end
   end
+  if ARGV[2] == 'first' then
+    return nil, -2
+  end
   local answer = -2
-  for _, key in ipairs(ARGV[2] == 'last' and KEYS or {}) do
+  for _, key in ipairs(KEYS) do
     local whose, left = turn(key)
-    if not whose and pass_on(key) == 1 then
+    if not whose and pass_on(key, us) == 1 then
       whose, left = turn(key)
     end
-    if whose == ARGV[1] then
+    if whose == us then
       answer = -1
     elseif whose then
-      return key, left
+      return key, left, whose
     end
   end
   return nil, answer
 end
 
-local here, left, taken = what_for()
-local answer = left
+local here, answer, whose = what_for()
 for _, key in ipairs(KEYS) do
-  if key ~= here then
-    -- In one line alone: a turn in another would be lost.
-    quit(key, ARGV[1])
+  if key == here then
+    answer = 2 * answer + (stand(key, whose) and 1 or 0)
+  elseif here then
+    -- In one line alone: a turn in another would be lost, as is the one of which nothing has come.
+    leave(key, us, ARGV[2] == 'first')
   else
-    answer = 2 * (left + 1) + (stand(key, left, taken) and 1 or 0)
+    quit(key, us)
   end
 end
 return answer

@@ -2,8 +2,9 @@
 //!
 //! The server keeps a list for every resource that somebody waits for, beside its key. A release takes the first out
 //! of it and publishes its ticket on the channel of its process. A waiter looks again when the lease ends that it has
-//! seen, and from time to time, as messages can be lost; the first in line also when the server says that the key has
-//! changed. Whoever finds that it is free has the first of them told.
+//! seen, and from time to time, as messages can be lost. The first in line also does so when the server says that the
+//! key has changed; that it is the first it learns by looking, or from who stands in line behind it or leaves it. Who
+//! finds the key free passes the turn on, as a release does.
 
 use std::{
     collections::HashMap,
@@ -25,8 +26,8 @@ use crate::{
     wait::Awaited,
 };
 
-/// After what time a waiter looks again at the latest.
-const LOOK: Duration = Duration::from_secs(1);
+/// After what time a waiter looks again, a tenth more or less, so that not all look together.
+const LOOK: Duration = Duration::from_millis(900);
 
 /// By how much, at most, a waiter is late to see a lease end, so that not all are there at the same moment.
 const SLACK: Duration = Duration::from_millis(3);
@@ -57,7 +58,7 @@ pub enum Stand {
     No(Wake),
     /// For so long there is nothing to try.
     InLine {
-        /// [`Duration::MAX`] if that is not known.
+        /// Very long if that is not known.
         left: Duration,
         /// Whether nobody is in front.
         first: bool,
@@ -109,18 +110,17 @@ impl Waiters {
     /// This was published on the channel: a ticket whose turn it is, or one that is the first in line now.
     pub fn told(&self, message: &[u8]) {
         let text = std::str::from_utf8(message).unwrap_or_default();
-        let (ticket, is_turn) = match text.strip_suffix(" first") {
-            Some(ticket) => (ticket, false),
-            None => (text, true),
+        let (ticket, notice) = match text.strip_suffix(" first") {
+            Some(ticket) => (ticket, Notice::Front),
+            None => (text, Notice::Turn),
         };
-        let Ok(ticket) = ticket.parse() else { return };
-        let mut waiting = self.waiting();
-        if is_turn {
-            if let Some(waiting) = waiting.remove(&ticket) {
-                let _ = waiting.notices.send(Notice::Turn);
-            }
-        } else if let Some(waiting) = waiting.get(&ticket) {
-            let _ = waiting.notices.send(Notice::Front);
+        let waiting = self.waiting();
+        let waiting = ticket
+            .parse()
+            .ok()
+            .and_then(|ticket: u64| waiting.get(&ticket));
+        if let Some(waiting) = waiting {
+            let _ = waiting.notices.send(notice);
         }
     }
 
@@ -168,8 +168,8 @@ impl Waiters {
         let mut line = InLine::new(self, Arc::clone(ear), resources, keys.collect());
         let mut grace = backoff(GRACE.0, GRACE.1);
         loop {
-            let left = match line.stand(place).await? {
-                Stand::InLine { left, .. } => left,
+            let (left, first) = match line.stand(place).await? {
+                Stand::InLine { left, first } => (left, first),
                 Stand::No(wake) => {
                     line.done = true;
                     return Ok(wake);
@@ -177,10 +177,9 @@ impl Waiters {
             };
             // One that was in front stays there, and to be last twice is to be where one is.
             place = Place::Last;
-            let mut look = after(
-                Instant::now(),
-                left.min(LOOK) + SLACK.mul_f64(rand::random()),
-            );
+            let at_last = jittered(LOOK, LOOK / 10, rand::random());
+            let late = SLACK.mul_f64(rand::random());
+            let mut look = after(Instant::now(), at_last.min(left.saturating_add(late)));
             loop {
                 let notice = tokio::select! {
                     biased;
@@ -192,6 +191,7 @@ impl Waiters {
                         line.done = true;
                         return Ok(Wake::Turn);
                     }
+                    Some(Notice::Front) if first => {}
                     Some(Notice::Changed) => {
                         let soon = grace.next().unwrap_or(GRACE.1);
                         look = look.min(after(
