@@ -1,11 +1,15 @@
 //! Whoever waits is told by the servers when it is time to try. The delays between attempts are so long that no test
 //! ends by them.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{
+    iter,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redlock::{
     Error, FredNode, Lock, LockBackend, LockValue, Place, RedisNode, Redlock, Resources,
-    SentinelNode, Vote,
+    SentinelNode, TURN, Vote,
 };
 use redlock_test::server::{Program, RedisServer, SentinelGroup};
 use tests::{
@@ -21,11 +25,15 @@ fn process<B: LockBackend>(servers: &[RedisServer], node: impl Fn(&str) -> B) ->
 }
 
 fn waits(process: Redlock, resource: &'static str) -> JoinHandle<Lock> {
+    waits_for(process, [resource])
+}
+
+fn waits_for<const N: usize>(process: Redlock, resources: [&'static str; N]) -> JoinHandle<Lock> {
     tokio::spawn(async move {
         // A failure for another reason would end the test before it begins.
         warm(&process).await;
         let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
-        let lock = process.acquire_with_retry(resource, TTL, seldom).await;
+        let lock = process.acquire_with_retry(resources, TTL, seldom).await;
         lock.expect("it is free in the end")
     })
 }
@@ -62,13 +70,17 @@ async fn is_handed_on<B: LockBackend>(node: impl Fn(&str) -> B + Copy) {
         }));
         eventually_waiting(&servers, "a", number + 1).await;
     }
+    let told = || {
+        let told = servers.iter().map(|server| calls(server, "publish"));
+        told.sum::<u64>()
+    };
+    let before = told();
     held.release().await.expect("it is ours");
     for waited in all {
         waited.await.expect("it does not panic");
     }
     // One of them may have looked by itself just then.
-    let told = servers.iter().map(|server| calls(server, "publish"));
-    assert!(told.sum::<u64>() >= 4);
+    assert!(told() >= before + 4);
     eventually_clean(&servers).await;
 }
 
@@ -155,11 +167,7 @@ async fn who_waits_for_several_stands_in_one_line() {
     for name in ["a", "b"] {
         let _ = servers[0].cli(&["SET", name, "another's", "PX", "60000"]);
     }
-    let both = tokio::spawn({
-        let process = process(&servers, redis_rs);
-        let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
-        async move { process.acquire_with_retry(["a", "b"], TTL, seldom).await }
-    });
+    let both = waits_for(process(&servers, redis_rs), ["a", "b"]);
     eventually_waiting(&servers, "a", 1).await;
     let _ = servers[0].cli(&["DEL", "a"]);
     eventually_waiting(&servers, "b", 1).await;
@@ -338,9 +346,16 @@ async fn who_has_waited_longest_comes_first_also_when_a_lease_ends() {
             }));
             eventually_waiting(&servers, "a", number + 1).await;
         }
+        let time = servers[0].cli(&["TIME"]);
+        let now: u64 = time
+            .lines()
+            .next()
+            .and_then(|it| it.parse().ok())
+            .expect("seconds");
+        // All look before it ends.
+        let end = (now + 3).to_string();
         for server in &servers {
-            // All look before it ends.
-            let _ = server.cli(&["PEXPIRE", "a", "1500"]);
+            let _ = server.cli(&["EXPIREAT", "a", &end]);
         }
         for number in 0..6 {
             assert_eq!(granted.recv().await, Some(number));
@@ -355,23 +370,56 @@ async fn who_has_waited_longest_comes_first_also_when_a_lease_ends() {
 async fn a_turn_of_who_has_to_wait_for_something_else_is_passed_on() {
     let servers = RedisServer::start_many(1);
     let server = &servers[0];
-    let held = process(&servers, redis_rs).acquire("a", TTL).await;
     let _ = server.cli(&["SET", "b", "another's"]);
-    let seldom = iter::repeat_n(Duration::from_secs(1000), 3);
-    let both = tokio::spawn({
-        let process = process(&servers, redis_rs);
-        async move { process.acquire_with_retry(["a", "b"], TTL, seldom).await }
-    });
-    eventually_waiting(&servers, "a", 1).await;
-    let one = waits(process(&servers, redis_rs), "a");
-    eventually_waiting(&servers, "a", 2).await;
-    let told = calls(server, "publish");
-    held.expect("it is free").release().await.expect("ours");
-    let lock = gets(one).await;
-    assert_eq!(calls(server, "publish"), told + 2);
-    assert_eq!((waiting(&servers, "a"), waiting(&servers, "b")), (0, 1));
-    both.abort();
-    lock.release().await.expect("it is ours");
+    let (one, several) = (process(&servers, redis_rs), process(&servers, redis_rs));
+    // On a starved machine whoever is behind may look before it is told.
+    for _ in 0..10 {
+        let held = one.acquire("a", TTL).await.expect("it is free");
+        let both = waits_for(several.clone(), ["a", "b"]);
+        eventually_waiting(&servers, "a", 1).await;
+        let waits = waits(process(&servers, redis_rs), "a");
+        eventually_waiting(&servers, "a", 2).await;
+        let told = calls(server, "publish");
+        held.release().await.expect("it is ours");
+        let lock = gets(waits).await;
+        let told = calls(server, "publish") - told;
+        assert_eq!((waiting(&servers, "a"), waiting(&servers, "b")), (0, 1));
+        both.abort();
+        lock.release().await.expect("it is ours");
+        eventually_waiting(&servers, "b", 0).await;
+        if told == 2 {
+            return;
+        }
+    }
+    panic!("it is never passed on");
+}
+
+#[tokio::test]
+async fn a_release_that_comes_late_leaves_a_turn_to_whom_it_was_given() {
+    for node in DRIVERS {
+        let server = RedisServer::start();
+        let node = node(&server.url());
+        let (a, value) = (Resources::new(["a"]).expect("a name"), LockValue::random());
+        let _ = server.cli(&["RPUSH", "a:redlock:line", "redlock:wake:nobody 2"]);
+        let mark = |whose: &str| server.cli(&["SET", "a:redlock:awaited", whose, "PX", "60000"]);
+        let in_time = iter::repeat_with(Instant::now).take(10);
+        for start in in_time {
+            let _ = mark("redlock:wake:nobody 1");
+            let released = node.release(&a, &value).await;
+            assert_eq!(released.expect("it is up"), Vote::Refused);
+            let kept = server.keys();
+            // A turn is over soon.
+            if start.elapsed() < TURN {
+                assert_eq!(kept, ["a:redlock:awaited", "a:redlock:line"]);
+                break;
+            }
+            let _ = server.cli(&["RPUSH", "a:redlock:line", "redlock:wake:nobody 2"]);
+        }
+        let _ = mark("1");
+        let released = node.release(&a, &value).await;
+        assert_eq!(released.expect("it is up"), Vote::Refused);
+        assert_eq!(server.keys(), [""; 0]);
+    }
 }
 
 #[tokio::test]
@@ -426,5 +474,19 @@ async fn who_may_not_publish_waits_all_the_same() {
         for waited in all {
             waited.await.expect("it does not panic");
         }
+    }
+}
+
+#[tokio::test]
+async fn where_a_line_could_stay_for_ever_nobody_stands_in_it() {
+    for program in Program::found() {
+        let servers = [program.start()];
+        limit(&servers[0], "~* &* +@all -pexpire");
+        let _ = servers[0].cli(&["SET", "a", "another's"]);
+        let process = process(&servers, |url: &str| redis_rs(&as_limited(url)));
+        let soon = iter::repeat_n(Duration::from_millis(50), 3);
+        let tried = process.acquire_with_retry("a", TTL, soon).await;
+        assert!(matches!(tried, Err(Error::Locked(_))));
+        assert_eq!(waiting(&servers, "a"), 0);
     }
 }

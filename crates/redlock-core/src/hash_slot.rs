@@ -20,15 +20,18 @@ pub fn same_slot(prefix: &str, resources: &Resources) -> Result<(), String> {
     }
 }
 
+/// How the keys of fences begin, behind the key prefix.
+pub(crate) const FENCES: &str = "redlock:fence:";
+
 /// The key of a resource's fence, in the slot of the resource's own key.
 ///
 /// A name with a brace that is no tag has it in another slot, so that a cluster refuses it.
 pub(crate) fn fence_of(prefix: &str, name: &str) -> String {
     let key = format!("{prefix}{name}");
     if tag(&key).is_some() {
-        format!("{prefix}redlock:fence:{name}")
+        format!("{prefix}{FENCES}{name}")
     } else {
-        format!("{prefix}redlock:fence:{{{key}}}")
+        format!("{prefix}{FENCES}{{{key}}}")
     }
 }
 

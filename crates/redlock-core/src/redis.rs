@@ -44,10 +44,10 @@ use async_trait::async_trait;
 
 use crate::{
     BackendError, BackendErrorKind, CLOCK_TOLERANCE, FencingToken, Holder, LockBackend, LockValue,
-    NextToken, Place, Proposal, RawValue, Resources, TURN, Vote, Wake,
+    NextToken, Place, Proposal, RawValue, Resources, Vote, Wake,
     capabilities::{Way, no_way},
     fencing::micros,
-    hash_slot::fence_of,
+    hash_slot::{FENCES, fence_of},
     validity::whole_millis,
 };
 pub use crate::{
@@ -364,8 +364,7 @@ impl<C: RedisClient> RedisBackend<C> {
             Place::First => "first",
             Place::Last => "last",
         };
-        let turn = whole_millis(TURN).to_string();
-        let answer = self.run(&WAIT, &keys, &[waiter, place, &turn]).await?;
+        let answer = self.run(&WAIT, &keys, &[waiter, place]).await?;
         Ok(match answer {
             MISSING => Stand::No(Wake::Free),
             OURS => Stand::No(Wake::Turn),
@@ -640,8 +639,29 @@ impl<C: RedisClient> LockBackend for RedisBackend<C> {
         Ok(value.map(|value| Holder::new(value, remaining)))
     }
 
+    fn check(&self, resources: &Resources) -> Result<(), String> {
+        not_reserved(resources)
+    }
+
     fn name(&self) -> Option<Cow<'_, str>> {
         self.client.name()
+    }
+}
+
+/// Why these cannot be locked: a name is that of a key which this library keeps beside those of locks.
+///
+/// # Errors
+///
+/// The reason.
+pub fn not_reserved(resources: &Resources) -> Result<(), String> {
+    let reserved = |name: &&String| {
+        let ends = [":redlock:line", ":redlock:awaited"];
+        [MARKER, FENCES].iter().any(|it| name.starts_with(it))
+            || ends.iter().any(|end| name.ends_with(end))
+    };
+    match resources.iter().find(reserved) {
+        None => Ok(()),
+        Some(name) => Err(format!("{name} is a name that this library uses itself")),
     }
 }
 
@@ -685,6 +705,35 @@ mod tests {
         let left = backend.client().0.lock().unwrap().len();
         assert_eq!(left, 0, "commands that were not sent");
         answer
+    }
+
+    #[test]
+    fn a_turn_lasts_as_long_in_the_scripts() {
+        let moment = format!("minute, moment = 60000, {}\n", crate::TURN.as_millis());
+        assert!(include_str!("lua/pass_on.lua").contains(&moment));
+    }
+
+    #[test]
+    fn keys_beside_those_of_locks_cannot_be_locked() {
+        let check = |name: &str| not_reserved(&Resources::new(["a", name]).expect("names"));
+        for name in [
+            "b",
+            "redlock",
+            "redlock:x",
+            "redlock:line",
+            "a:redlock:lines",
+        ] {
+            assert_eq!(check(name), Ok(()));
+        }
+        let fence = fence_of("", "a");
+        for name in [
+            "a:redlock:line",
+            "b:redlock:awaited",
+            "redlock:guard",
+            &fence,
+        ] {
+            assert!(check(name).is_err(), "{name}");
+        }
     }
 
     fn value() -> Reply {

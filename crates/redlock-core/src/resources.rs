@@ -6,7 +6,8 @@ use crate::InvalidRequest;
 
 /// One or several resource names: not empty, distinct, sorted, so that every client names them alike.
 ///
-/// Cheap to clone. A name is any non-empty text; on Redis it is the key.
+/// Cheap to clone. A name is any non-empty text; on Redis it is the key, and those are refused that belong to this
+/// library: `…:redlock:line`, `…:redlock:awaited`, `redlock:guard…`, `redlock:fence:…`.
 ///
 /// ```
 /// use redlock_core::Resources;

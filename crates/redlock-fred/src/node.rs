@@ -20,7 +20,7 @@ use fred::{
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, LockBackend, LockValue, Place, Proposal, Reply,
     Resources, RestartGuard, Vote, Wake,
-    redis::{Capabilities, RedisBackend, same_slot},
+    redis::{Capabilities, RedisBackend, not_reserved, same_slot},
 };
 
 use crate::{
@@ -448,6 +448,7 @@ impl LockBackend for FredNode {
     }
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
+        not_reserved(resources)?;
         if self.0.clustered {
             same_slot(&self.0.key_prefix, resources)
         } else {

@@ -10,7 +10,7 @@ use redis::{
 use redlock_core::{
     BackendError, BackendErrorKind, Holder, Instant, LockBackend, LockValue, Place, Proposal,
     Reply, Resources, RestartGuard, Vote, Wake, forward_backend,
-    redis::{Ear, Waiters},
+    redis::{Ear, Waiters, not_reserved},
 };
 
 use crate::{
@@ -536,6 +536,7 @@ impl<S: Source> LockBackend for Shared<S> {
     }
 
     fn check(&self, resources: &Resources) -> Result<(), String> {
+        not_reserved(resources)?;
         self.0.source.check(resources)
     }
 

@@ -1,5 +1,5 @@
--- For how long a line and the mark beside its key last, in milliseconds: those who wait look more often.
-local minute = 60000
+-- For how long a line and the mark beside its key last, in milliseconds: those who wait look more often. And a turn.
+local minute, moment = 60000, 100
 
 local function line_of(key)
   return key .. ':redlock:line'
@@ -21,6 +21,17 @@ local function address(waiter)
   return string.match(waiter, '^(redlock:wake:%S+) (%d+)$')
 end
 
+-- Whose turn it is, and for how many milliseconds still.
+local function turn(key)
+  local whose = redis.call('GET', mark_of(key))
+  if whose and address(whose) then
+    local left = redis.call('PTTL', mark_of(key)) - minute + moment
+    if left > 0 and left <= moment then
+      return whose, left
+    end
+  end
+end
+
 -- Whether that one still listens.
 local function told(waiter, what)
   local channel, ticket = address(waiter)
@@ -33,7 +44,10 @@ end
 local function pass_on(key, us)
   local line = line_of(key)
   local done, turn = pcall(function()
-    local next = may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0') and redis.call('LINDEX', line, 0)
+    if not (may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0')) then
+      return 0
+    end
+    local next = redis.call('LINDEX', line, 0)
     while next do
       local listens = next == us or told(next, '')
       redis.call('LPOP', line)

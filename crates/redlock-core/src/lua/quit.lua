@@ -21,11 +21,13 @@ local function quit(key, who)
   end
 end
 
--- The same. If the key is free it passes the turn on, which is who's or nobody's, or none of which anything comes.
-local function leave(key, who, unused)
-  local whose = redis.call('GET', mark_of(key))
+-- The same. If the key is free it passes the turn on, unless it is somebody else's; with one of the same channel, which
+-- is of who has stood here before, nothing is done any more if it was of no use.
+local function leave(key, who, no_use)
+  local whose = turn(key)
+  local ours = not whose or whose == who or no_use and address(whose) == address(who)
   quit(key, who)
-  if (unused or whose == who or whose == '1') and redis.call('PTTL', key) == -2 then
+  if ours and redis.call('PTTL', key) == -2 then
     pass_on(key)
   end
 end

@@ -6,10 +6,10 @@
 if gone == 2 then
   return 4 + pass_on(KEYS[1])
 end
-local deleted, turn, alone, failure = 0, 0, 0, nil
+local deleted, given, alone, failure = 0, 0, 0, nil
 for _, key in ipairs(KEYS) do
   local held, marks = redis.pcall('GET', key), nil
-  local mark = not ARGV[2] and type(gone) ~= 'table' and key .. ':redlock:awaited'
+  local mark = not ARGV[2] and type(gone) ~= 'table' and mark_of(key)
   if held == ARGV[1] then
     deleted = deleted + 1
     -- Mostly nobody waits: the mark beside the key for which somebody does is deleted with it, and so counted.
@@ -20,13 +20,15 @@ for _, key in ipairs(KEYS) do
       redis.call('DEL', key)
       alone = not ARGV[2] and 2 or 0
     end
-  elseif not held then
-    marks = mark and redis.pcall('DEL', mark)
+  elseif not held and mark then
+    -- Late, or once more: a turn that somebody was given meanwhile stays.
+    local known, whose = pcall(turn, key)
+    marks = known and not whose and redis.pcall('DEL', mark)
   elseif type(held) == 'table' then
     failure = held
   end
   if marks == 1 and pass_on(key) == 1 then
-    turn = 1
+    given = 1
   end
 end
-return failure or 4 * deleted + turn + alone
+return failure or 4 * deleted + given + alone

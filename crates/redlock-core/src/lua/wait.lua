@@ -1,7 +1,6 @@
 -- Stands in line for the first key that exists, or whose turn is somebody else's; in none if there is no such key. Of
 -- those who wait for a key that is free the first in line is given the turn.
--- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last"; for how
--- many milliseconds a turn is kept.
+-- KEYS: the resources.  ARGV: who waits, as the channel and the ticket by which it is told; "first" or "last".
 -- Returns -2 if there is nothing to wait for, and -1 if it is the waiter's turn. Otherwise twice the milliseconds for
 -- which there is nothing to try, as far as is known, and one more for the first in line: 3001 says that it is the
 -- first, and that the lease ends in 1500 ms.
@@ -10,34 +9,28 @@ local us = ARGV[1]
 -- Longer than anybody waits.
 local long = 1e12
 
--- Whose turn it is, and for how many milliseconds still.
-local function turn(key)
-  local whose = redis.call('GET', mark_of(key))
-  if whose and address(whose) then
-    local left = redis.call('PTTL', mark_of(key)) - minute + tonumber(ARGV[3])
-    if left > 0 and left <= tonumber(ARGV[3]) then
-      return whose, left
-    end
-  end
-end
-
 -- Whether that is at the front; whoever comes behind others tells the first of them that it is.
 local function stand(key, whose)
+  local line, mark = line_of(key), mark_of(key)
+  -- A key that is taken may be an attempt that fails: a turn lasts all the same, unless nothing has come of it.
+  if ARGV[2] == 'first' or not whose then
+    redis.call('SET', mark, 1, 'PX', minute)
+  end
+  -- Before anybody is in it: a line must not stay for ever where this is not permitted.
+  redis.call('PEXPIRE', line, minute)
   -- Who stands there keeps its place.
-  local before = redis.call('LPOS', line_of(key), us)
+  local before = redis.call('LPOS', line, us)
   if not before and ARGV[2] == 'first' then
-    redis.call('LPUSH', line_of(key), us)
+    redis.call('LPUSH', line, us)
     before = 0
   elseif not before then
-    before = redis.call('RPUSH', line_of(key), us) - 1
+    before = redis.call('RPUSH', line, us) - 1
     if before > 0 then
       tell_first(key)
     end
   end
-  redis.call('PEXPIRE', line_of(key), minute)
-  -- A key that is taken may be an attempt that fails: a turn lasts all the same, unless nothing has come of it.
-  if ARGV[2] == 'first' or not whose then
-    redis.call('SET', mark_of(key), 1, 'PX', minute)
+  if before == 0 then
+    redis.call('PEXPIRE', line, minute)
   end
   return before == 0
 end

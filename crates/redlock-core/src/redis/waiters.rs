@@ -264,14 +264,11 @@ impl InLine {
     }
 
     async fn stand(&mut self, place: Place) -> Result<Stand, BackendError> {
-        self.listed = true;
+        let was_listed = std::mem::replace(&mut self.listed, true);
         let stood = self.ear.stand_in_line(&self.resources, &self.name, place);
         let stood = stood.await;
-        if stood
-            .as_ref()
-            .is_err_and(|error| !error.may_have_happened())
-        {
-            self.listed = false;
+        if let Err(error) = &stood {
+            self.listed = was_listed || error.may_have_happened();
         }
         stood
     }
@@ -296,12 +293,13 @@ impl Drop for InLine {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::BackendErrorKind;
 
-    /// A server that says this to all, and counts how often it is asked.
-    struct Says(Stand, AtomicU64);
+    /// A server that says this to all, and counts how often it is asked and left.
+    struct Says(Result<Stand, BackendError>, AtomicU64, AtomicU64);
 
     #[async_trait]
     impl Ear for Says {
@@ -311,20 +309,27 @@ mod tests {
             _: &str,
             _: Place,
         ) -> Result<Stand, BackendError> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            Ok(self.0)
+            match self.1.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(IN_LINE),
+                _ => self.0.clone(),
+            }
         }
 
-        async fn leave_line(&self, _: &Resources, _: &str) {}
+        async fn leave_line(&self, _: &Resources, _: &str) {
+            self.2.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// One that stands in line for `a`, behind somebody who has it for an hour; how often it has asked at last.
+    /// Behind somebody who has it for an hour.
+    const IN_LINE: Stand = Stand::InLine {
+        left: Duration::from_secs(3600),
+        first: false,
+    };
+
+    /// One that stands in line for `a`; how often it has asked at last.
     async fn asks(told: impl Fn(&Waiters)) -> (u64, Option<Wake>) {
-        let stand = Stand::InLine {
-            left: Duration::from_secs(3600),
-            first: false,
-        };
-        let (waiters, says) = (Waiters::new(), Arc::new(Says(stand, AtomicU64::new(0))));
+        let (waiters, says) = (Waiters::new(), Says(Ok(IN_LINE), 0.into(), 0.into()));
+        let says = Arc::new(says);
         let (ear, a) = (
             Arc::clone(&says) as Arc<dyn Ear>,
             Resources::new(["a"]).unwrap(),
@@ -362,5 +367,25 @@ mod tests {
         assert_eq!(asks(|it| it.changed(None)).await, (2, None));
         assert_eq!(asks(Waiters::interrupted).await, (2, None));
         assert_eq!(asks(|it| it.changed(Some(b"b"))).await, (1, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_stood_in_line_leaves_it_whatever_the_last_answer_was() {
+        let unreachable = BackendError::new(BackendErrorKind::Unreachable, "refused");
+        for error in [unreachable.clone().not_executed(), unreachable] {
+            let (waiters, says) = (Waiters::new(), Says(Err(error), 0.into(), 0.into()));
+            let says = Arc::new(says);
+            let ear = Arc::clone(&says) as Arc<dyn Ear>;
+            let a = Resources::new(["a"]).unwrap();
+            let waited = waiters.wait(&ear, "", &a, Place::Last).await;
+            assert!(waited.is_err());
+            timeout(LOOK, async {
+                while says.2.load(Ordering::Relaxed) == 0 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await
+            .expect("it leaves");
+        }
     }
 }
