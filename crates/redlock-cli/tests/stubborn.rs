@@ -38,19 +38,23 @@ impl Fixture {
             servers: RedisServer::start_many(3),
             directory: tempfile::tempdir().unwrap(),
         };
-        let allow = |path: PathBuf, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        };
         for (program, mode) in [
-            ("/usr/bin/setpriv", 0o4755),
-            (env!("CARGO_BIN_EXE_redlock"), 0o755),
+            ("/usr/bin/setpriv", "4755"),
+            (env!("CARGO_BIN_EXE_redlock"), "755"),
         ] {
-            let copy = fixture.path(program.rsplit('/').next().unwrap());
-            fs::copy(program, &copy).unwrap();
-            allow(copy, mode);
+            // By another process: while this one writes a file, what it starts meanwhile keeps that busy.
+            let mut copy = Command::new("install");
+            copy.args(["-m", mode, program]);
+            assert!(
+                copy.arg(fixture.directory.path())
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         chown(fixture.directory.path(), Some(NOBODY), None).unwrap();
-        allow(fixture.directory.path().to_owned(), 0o755);
+        let readable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(fixture.directory.path(), readable).unwrap();
         Some(fixture)
     }
 
