@@ -103,6 +103,7 @@ pub(crate) struct Waiter<'a> {
     failed: HashSet<usize>,
     unsupported: HashSet<usize>,
     pauses: Box<dyn Iterator<Item = Duration> + Send + Sync>,
+    /// How long to leave the others alone; from the start where a release of ours has given one of them the turn.
     pause: Option<Duration>,
     /// How many have passed.
     delays: u32,
@@ -110,6 +111,8 @@ pub(crate) struct Waiter<'a> {
 
 impl<'a> Waiter<'a> {
     pub(crate) fn new(redlock: &'a Redlock, resources: &'a Resources) -> Self {
+        let mut nodes = redlock.0.nodes.iter();
+        let awaited = nodes.any(|node| node.backend.is_awaited(resources));
         Self {
             redlock,
             resources,
@@ -123,21 +126,15 @@ impl<'a> Waiter<'a> {
             failed: HashSet::new(),
             unsupported: HashSet::new(),
             pauses: Box::new(iter::empty()),
-            pause: None,
+            // Whom we have just given the turn may take it without us in the way.
+            pause: awaited.then_some(PAUSES.0),
             delays: 0,
         }
     }
 
     /// Whether others have waited longer, so that it would be unfair to try at once.
-    pub(crate) fn is_behind_others(&mut self) -> bool {
-        let shared = &self.redlock.0;
-        let awaited = |backend: &dyn crate::LockBackend| backend.is_awaited(self.resources);
-        let awaited = shared.nodes.iter().any(|node| awaited(&*node.backend));
-        if awaited {
-            // Whom we have just given the turn may take it without us in the way.
-            self.pause = Some(PAUSES.0);
-        }
-        awaited || shared.queues.has(self.resources)
+    pub(crate) fn is_behind_others(&self) -> bool {
+        self.pause.is_some() || self.redlock.0.queues.has(self.resources)
     }
 
     /// Waits until there is reason to try; `None` when the time is up.

@@ -16,6 +16,10 @@ local function may(...)
   return not check or check(...)
 end
 
+local function may_tell()
+  return may('PUBLISH', 'redlock:wake:0', '0')
+end
+
 -- The channel and the ticket by which a waiter is told; none for what else may be in a line.
 local function address(waiter)
   return string.match(waiter, '^(redlock:wake:%S+) (%d+)$')
@@ -44,18 +48,16 @@ end
 local function pass_on(key, us)
   local line = line_of(key)
   local done, turn = pcall(function()
-    if not (may('LPOP', line) and may('PUBLISH', 'redlock:wake:0', '0')) then
+    if not (may('LPOP', line) and may_tell()) then
       return 0
     end
-    local next = redis.call('LINDEX', line, 0)
-    while next do
+    for next in function() return redis.call('LINDEX', line, 0) or nil end do
       local listens = next == us or told(next, '')
       redis.call('LPOP', line)
       if listens then
         redis.call('SET', mark_of(key), next, 'PX', minute)
         return 1
       end
-      next = redis.call('LINDEX', line, 0)
     end
     redis.call('DEL', mark_of(key))
     return 0

@@ -1,7 +1,7 @@
 -- Tells the first in line that it is the first.
 local function tell_first(key)
   pcall(function()
-    return may('PUBLISH', 'redlock:wake:0', '0') and told(redis.call('LINDEX', line_of(key), 0), ' first')
+    return may_tell() and told(redis.call('LINDEX', line_of(key), 0), ' first')
   end)
 end
 

@@ -8,7 +8,7 @@ if ARGV[2] == 'each' then
   for i, key in ipairs(KEYS) do
     if held[i] == ARGV[i > 1 and i + 1 or 1] then
       count = count + 1
-      there[count], marks[count] = key, key .. ':redlock:awaited'
+      there[count], marks[count] = key, mark_of(key)
     end
   end
   local deleted, awaited = 0, 0
